@@ -1,0 +1,1 @@
+"""The code location: one package for each domain, merged by `definitions.py`."""

@@ -1,0 +1,1 @@
+"""The variant warehouse: dropped VCF and BCF files become rows that can be trusted."""

@@ -1,0 +1,1 @@
+"""What triggers work: file drops and schedules."""
