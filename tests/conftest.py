@@ -1,0 +1,97 @@
+"""Real servers for the tests: one embedded stack for the session, one fresh database for each test module.
+
+`GENOMICS_TEST_POSTGRES_URL` points the tests at a PostgreSQL of one's own (a role that may create databases).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A GENOMICS_HOME of the test run's own, so that it never meets a running checkout."""
+    folder = tmp_path_factory.mktemp("genomics")
+    outside = {name: os.environ.pop(name) for name in list(os.environ) if re.match(r"GENOMICS_(?!TEST_|NATIVE)", name)}
+    os.environ["GENOMICS_HOME"] = str(folder)
+    yield folder
+    from resources.embedded import stop_servers
+
+    stop_servers(folder)
+    os.environ.pop("GENOMICS_HOME")
+    os.environ.update(outside)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(home: Path) -> str:
+    """URL of a running PostgreSQL."""
+    if url := os.environ.get("GENOMICS_TEST_POSTGRES_URL"):
+        return url
+    from resources.embedded import ensure_postgres
+    from resources.environment import Environment
+
+    return ensure_postgres(replace(Environment.from_environ(), postgres_url=None))
+
+
+@pytest.fixture(scope="session")
+def mongo_url(home: Path) -> str:
+    """URL of a running server that speaks MongoDB's protocol."""
+    from resources.embedded import ensure_mongo
+    from resources.environment import Environment
+
+    return ensure_mongo(replace(Environment.from_environ(), mongo_url=None))
+
+
+@pytest.fixture(scope="module")
+def empty_postgres_url(postgres_server: str) -> Iterator[str]:
+    """URL of a fresh, empty database."""
+    with fresh_database(postgres_server) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def postgres_url(empty_postgres_url: str) -> str:
+    """URL of a fresh, migrated database."""
+    from resources.migrations import migrate
+
+    migrate(empty_postgres_url)
+    return empty_postgres_url
+
+
+class fresh_database:  # noqa: N801 - read as a statement: with fresh_database(...)
+    """Creates a database, and drops it at the end, with whatever is still connected."""
+
+    def __init__(self, server: str) -> None:
+        self.server = server
+        self.name = f"test_{uuid.uuid4().hex[:12]}"
+
+    def __enter__(self) -> str:
+        self._run(f'CREATE DATABASE "{self.name}"')
+        return urlunsplit(urlsplit(self.server)._replace(path=f"/{self.name}"))
+
+    def __exit__(self, *_: object) -> None:
+        self._run(f'DROP DATABASE IF EXISTS "{self.name}" WITH (FORCE)')
+
+    def _run(self, statement: str) -> None:
+        import psycopg
+
+        with psycopg.connect(self.server, autocommit=True) as connection:
+            connection.execute(statement)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """A folder of small real inputs beside the checkout."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("the folder of real inputs is not beside this checkout")
+    return SHARED_DATA
