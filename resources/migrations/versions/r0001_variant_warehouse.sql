@@ -119,7 +119,8 @@ CREATE TABLE genomics.variant_load_audit (
     skipped_reasons        jsonb,
     noted                  jsonb,
     annotation_fields      jsonb,
-    run_id                 text
+    run_id                 text,
+    superseded_by          uuid
 );
 CREATE INDEX variant_load_audit_file_idx ON genomics.variant_load_audit (vcf_file_hash);
 CREATE INDEX variant_load_audit_content_idx ON genomics.variant_load_audit (content_hash) WHERE status = 'completed';
@@ -128,6 +129,7 @@ CREATE INDEX variant_load_audit_open_idx ON genomics.variant_load_audit (audit_i
 COMMENT ON TABLE genomics.variant_load_audit IS 'One row for each attempt to load a file.';
 COMMENT ON COLUMN genomics.variant_load_audit.vcf_file_hash IS 'SHA-256 of the file as dropped';
 COMMENT ON COLUMN genomics.variant_load_audit.content_hash IS 'SHA-256 of the decompressed bytes: the same records compressed anew are known again';
+COMMENT ON COLUMN genomics.variant_load_audit.superseded_by IS 'The load that replaced this one; its rows are gone';
 COMMENT ON COLUMN genomics.variant_load_audit.total_variants_in_file IS 'ALT alleles plus skipped records';
 
 CREATE TABLE genomics.current_loads (
@@ -137,11 +139,11 @@ CREATE TABLE genomics.current_loads (
 CREATE INDEX current_loads_batch_idx ON genomics.current_loads (load_batch_id);
 COMMENT ON TABLE genomics.current_loads IS 'The load whose rows stand for a dropped file; two files with the same content share one.';
 
-CREATE FUNCTION genomics.superseded_loads(of_partition text) RETURNS SETOF uuid LANGUAGE sql STABLE AS $$
-    SELECT load_batch_id FROM genomics.variant_load_audit AS load
-    WHERE partition_key = of_partition
-      AND NOT EXISTS (SELECT FROM genomics.current_loads AS c WHERE c.load_batch_id = load.load_batch_id)
+CREATE FUNCTION genomics.superseded_loads(of_partition text, by_load uuid) RETURNS SETOF uuid LANGUAGE sql STABLE AS $$
+    SELECT load_batch_id FROM genomics.variant_load_audit
+    WHERE superseded_by IS NOT NULL AND (partition_key = of_partition OR superseded_by = by_load)
 $$;
+COMMENT ON FUNCTION genomics.superseded_loads IS 'Loads whose rows a partition no longer stands for.';
 
 CREATE TABLE genomics.vcf_files (
     partition_key     text PRIMARY KEY,

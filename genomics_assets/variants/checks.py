@@ -1,0 +1,134 @@
+"""What can be wrong with a load that loaded: asset checks of the variant warehouse.
+
+ERROR means that numbers contradict each other, WARN that they are unusual for what they claim to be.
+"""
+
+import dagster as dg
+
+from genomics_assets.variants.expectations import het_hom_expectation, ti_tv_expectation
+from genomics_assets.variants.partitions import vcf_partitions
+from resources.variant_lake import VariantLake
+from resources.variant_warehouse import CurrentLoad, VariantWarehouse
+
+VARIANTS = dg.AssetKey(["variants", "variants"])
+SUMMARY = dg.AssetKey(["variants", "variant_summary"])
+SAMPLES = dg.AssetKey(["variants", "samples"])
+LAKE = dg.AssetKey(["variants", "variants_lake"])
+
+
+def _load_of(context: dg.AssetCheckExecutionContext, warehouse: VariantWarehouse) -> CurrentLoad:
+    load = warehouse.current_load(context.partition_key)
+    if load is None:
+        raise dg.Failure(f"{context.partition_key} has no load yet; materialize variants/variants first")
+    return load
+
+
+@dg.asset_check(asset=VARIANTS, partitions_def=vcf_partitions)
+def totals_reconcile(
+    context: dg.AssetCheckExecutionContext, warehouse: VariantWarehouse
+) -> dg.AssetCheckResult:
+    """The file's total equals loaded plus skipped, and the table holds what the audit says was loaded."""
+    load = _load_of(context, warehouse)
+    in_table = warehouse.count_variants(load.load_id)
+    return dg.AssetCheckResult(
+        passed=load.total == load.loaded + load.skipped and in_table == load.loaded,
+        description=f"file {load.total:,} = loaded {load.loaded:,} + skipped {load.skipped:,}; table {in_table:,}",
+        metadata={"in_file": load.total, "loaded": load.loaded, "skipped": load.skipped, "in_table": in_table},
+    )
+
+
+@dg.asset_check(asset=VARIANTS, partitions_def=vcf_partitions)
+def alleles_unique(context: dg.AssetCheckExecutionContext, warehouse: VariantWarehouse) -> dg.AssetCheckResult:
+    """No (chrom, pos, ref, alt) twice in one file: legal in VCF, but rarely meant."""
+    repeated = warehouse.count_duplicates(_load_of(context, warehouse).load_id)
+    return dg.AssetCheckResult(
+        passed=repeated == 0, severity=dg.AssetCheckSeverity.WARN, metadata={"repeated_rows": repeated}
+    )
+
+
+@dg.asset_check(asset=VARIANTS, partitions_def=vcf_partitions)
+def contigs_known(context: dg.AssetCheckExecutionContext, warehouse: VariantWarehouse) -> dg.AssetCheckResult:
+    """Every row lies on a canonical chromosome that the header declares; others are kept, in the default partition."""
+    load = _load_of(context, warehouse)
+    undeclared = warehouse.noted(load.load_id).get("undeclared_contig", 0)
+    unplaced = {} if warehouse.genome() == "other" else warehouse.unplaced_contigs(load.load_id)
+    return dg.AssetCheckResult(
+        passed=not unplaced and not undeclared,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"records_on_undeclared_contigs": undeclared, "rows_by_other_contig": dg.MetadataValue.json(unplaced)},
+    )
+
+
+@dg.asset_check(asset=VARIANTS, partitions_def=vcf_partitions)
+def reference_matches(context: dg.AssetCheckExecutionContext, warehouse: VariantWarehouse) -> dg.AssetCheckResult:
+    """REF equals the configured reference FASTA at its place, where one is configured."""
+    load = _load_of(context, warehouse)
+    noted = warehouse.noted(load.load_id)
+    mismatched = noted.get("reference_mismatch", 0)
+    checked = "reference_checked" in noted
+    return dg.AssetCheckResult(
+        passed=mismatched == 0,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=None if checked else "no reference FASTA is configured (GENOMICS_REFERENCE_FASTA): nothing to compare",
+        metadata={"mismatched_records": mismatched, "compared_records": noted.get("reference_checked", 0)},
+    )
+
+
+@dg.asset_check(asset=SAMPLES, partitions_def=vcf_partitions)
+def samples_known(context: dg.AssetCheckExecutionContext, warehouse: VariantWarehouse) -> dg.AssetCheckResult:
+    """Every sample that the file names is in genomics.samples."""
+    load = _load_of(context, warehouse)
+    unknown = warehouse.count_unknown_samples(load.load_id)
+    tied, in_file = warehouse.count_load_samples(load.load_id), warehouse.samples_in_file(load.load_id)
+    return dg.AssetCheckResult(
+        passed=unknown == 0 and tied == in_file,
+        metadata={"unknown": unknown, "sample_columns": in_file, "tied_to_a_sample": tied},
+    )
+
+
+@dg.asset_check(asset=SUMMARY, partitions_def=vcf_partitions)
+def ti_tv_expected(context: dg.AssetCheckExecutionContext, warehouse: VariantWarehouse) -> dg.AssetCheckResult:
+    """Transitions over transversions lie where sequencing of people puts them."""
+    transitions, transversions, *_ = warehouse.ratios(_load_of(context, warehouse).load_id)
+    expectation = ti_tv_expectation(transitions, transversions)
+    return dg.AssetCheckResult(
+        passed=expectation.met,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=expectation.sentence,
+        metadata={"transitions": transitions, "transversions": transversions, "ti_tv": expectation.ratio or 0.0},
+    )
+
+
+@dg.asset_check(asset=SUMMARY, partitions_def=vcf_partitions)
+def het_hom_expected(context: dg.AssetCheckExecutionContext, warehouse: VariantWarehouse) -> dg.AssetCheckResult:
+    """Heterozygous over homozygous-ALT calls lie where outbred people have them."""
+    *_, het, hom = warehouse.ratios(_load_of(context, warehouse).load_id)
+    expectation = het_hom_expectation(het, hom)
+    return dg.AssetCheckResult(
+        passed=expectation.met,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=expectation.sentence,
+        metadata={"het_calls": het, "hom_alt_calls": hom, "het_hom": expectation.ratio or 0.0},
+    )
+
+
+@dg.asset_check(asset=LAKE, partitions_def=vcf_partitions)
+def lake_reconciles(
+    context: dg.AssetCheckExecutionContext, warehouse: VariantWarehouse, lake: VariantLake
+) -> dg.AssetCheckResult:
+    """The lake holds exactly as many rows of the load as the table."""
+    load = _load_of(context, warehouse)
+    in_lake = lake.count_rows(load.load_id)
+    return dg.AssetCheckResult(passed=in_lake == load.loaded, metadata={"in_lake": in_lake, "in_table": load.loaded})
+
+
+checks = [
+    totals_reconcile,
+    alleles_unique,
+    contigs_known,
+    reference_matches,
+    samples_known,
+    ti_tv_expected,
+    het_hom_expected,
+    lake_reconciles,
+]

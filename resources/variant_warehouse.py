@@ -1,0 +1,421 @@
+"""The variant warehouse in Postgres: the load audit, the current load of each file, samples, and what checks ask.
+
+Every write to the audit goes through here. The rule that makes a load atomic: the audit row `started` is committed
+first; rows, `completed` and the pointer in `current_loads` are committed together; nobody reads rows by any other way.
+A session advisory lock on the load's id shows that its worker lives.
+"""
+
+import json
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import dagster as dg
+
+from genomics_assets.variants.load import DroppedVcf, VariantLoad
+from resources.postgres import PostgresResource
+
+if TYPE_CHECKING:
+    import psycopg
+
+    from genomics_assets.variants.pedigree import PedigreeEntry
+    from genomics_assets.variants.reader import Tally
+
+_NO_HASH = "0" * 64
+
+
+@dataclass(frozen=True)
+class CurrentLoad:
+    """The load whose rows stand for a dropped file."""
+
+    load_id: UUID
+    partition_key: str
+    loaded: int
+    skipped: int
+    total: int
+    is_reload: bool
+
+
+@dataclass(frozen=True)
+class SampleReport:
+    """What became of a file's samples; counts only, for samples are people."""
+
+    in_file: int
+    added: int
+    filled: int
+    conflicts: Mapping[str, int] = field(default_factory=dict)
+    not_in_file: int = 0
+
+
+class VariantWarehouse(dg.ConfigurableResource):
+    """The load audit and its neighbours, in schema `genomics`."""
+
+    postgres: dg.ResourceDependency[PostgresResource]
+
+    # -- the life of a load -------------------------------------------------------------------------------------
+
+    def start(self, load: VariantLoad, run_id: str) -> None:
+        """Write the audit row `started`, in a transaction of its own."""
+        header = load.file.header
+        with self.postgres.connection() as connection:
+            connection.execute(
+                """
+                INSERT INTO genomics.variant_load_audit (
+                    load_batch_id, vcf_file_path, vcf_file_hash, vcf_file_size, reference_genome, vep_version,
+                    snpeff_version, clinvar_version, gnomad_version, samples_count, status, loaded_by, partition_key,
+                    load_settings, annotation_fields, run_id)
+                VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, 'started', %s, %s, %s, %s, %s)
+                """,
+                (
+                    load.load_id,
+                    load.file.file_path,
+                    load.file.file_hash,
+                    load.file.file_size,
+                    load.reference_genome,
+                    _at_most(header.tools.get("VEP"), 20),
+                    _at_most(header.tools.get("SnpEff"), 20),
+                    header.clinvar_date,
+                    _at_most(header.tools.get("gnomAD"), 20),
+                    len(header.samples),
+                    _at_most(f"genomics_assets@{socket.gethostname()}", 100),
+                    load.file.partition_key,
+                    json.dumps(load.settings, sort_keys=True),
+                    json.dumps({tag: list(names) for tag, names in header.annotations.items()}),
+                    run_id,
+                ),
+            )
+
+    def complete(self, connection: "psycopg.Connection[Any]", load: VariantLoad, tally: "Tally") -> CurrentLoad:
+        """Inside the load's transaction: close the audit row, move the pointer, remove the rows it stood for."""
+        partition_key = load.file.partition_key
+        previous = self._current_load_id(connection, partition_key)
+        connection.execute(
+            """
+            UPDATE genomics.variant_load_audit
+            SET status = 'completed', load_completed_at = clock_timestamp(), total_variants_in_file = %s,
+                variants_loaded = %s, variants_skipped = %s, content_hash = %s, skipped_reasons = %s, noted = %s,
+                is_reload = %s, previous_load_id = %s
+            WHERE load_batch_id = %s
+            """,
+            (
+                tally.alleles,
+                tally.loaded,
+                sum(tally.skipped.values()),
+                tally.content_hash,
+                json.dumps(tally.skipped),
+                json.dumps(tally.noted),
+                previous is not None,
+                previous,
+                load.load_id,
+            ),
+        )
+        self._point(connection, partition_key, load.load_id, previous)
+        return CurrentLoad(
+            load.load_id, partition_key, tally.loaded, sum(tally.skipped.values()), tally.alleles, previous is not None
+        )
+
+    def adopt(self, connection: "psycopg.Connection[Any]", partition_key: str, known: CurrentLoad) -> None:
+        """Let a dropped file stand on a load of the same content: no new rows."""
+        previous = self._current_load_id(connection, partition_key)
+        if previous != known.load_id:
+            self._point(connection, partition_key, known.load_id, previous)
+
+    def _point(
+        self, connection: "psycopg.Connection[Any]", partition_key: str, load_id: UUID, previous: UUID | None
+    ) -> None:
+        connection.execute(
+            """
+            INSERT INTO genomics.current_loads VALUES (%s, %s)
+            ON CONFLICT (partition_key) DO UPDATE SET load_batch_id = excluded.load_batch_id
+            """,
+            (partition_key, load_id),
+        )
+        if previous is None:
+            return
+        superseded = connection.execute(
+            """
+            UPDATE genomics.variant_load_audit SET superseded_by = %s
+            WHERE load_batch_id = %s
+              AND NOT EXISTS (SELECT FROM genomics.current_loads WHERE load_batch_id = %s)
+            RETURNING load_batch_id
+            """,
+            (load_id, previous, previous),
+        ).fetchone()
+        if superseded is not None:
+            connection.execute("DELETE FROM genomics.variants WHERE load_batch_id = %s", (previous,))
+
+    def fail(self, load_id: UUID, error: str) -> None:
+        """Close the audit row of a load that cannot succeed."""
+        self._close(load_id, "failed", error)
+
+    def roll_back(self, load_id: UUID, reason: str) -> None:
+        """Close the audit row of a load that was given up; its rows never were visible."""
+        self._close(load_id, "rolled_back", reason)
+
+    def _close(self, load_id: UUID, status: str, message: str) -> None:
+        with self.postgres.connection() as connection:
+            connection.execute(
+                """
+                UPDATE genomics.variant_load_audit
+                SET status = %s, error_message = %s, load_completed_at = now(), variants_loaded = 0
+                WHERE load_batch_id = %s AND status = 'started'
+                """,
+                (status, message, load_id),
+            )
+
+    def refuse(
+        self,
+        *,
+        load_id: UUID,
+        partition_key: str,
+        file_path: str,
+        file_hash: str | None,
+        file_size: int | None,
+        error: str,
+        run_id: str,
+    ) -> None:
+        """Write the audit row of a file that could not even be started."""
+        with self.postgres.connection() as connection:
+            connection.execute(
+                """
+                INSERT INTO genomics.variant_load_audit (
+                    load_batch_id, vcf_file_path, vcf_file_hash, vcf_file_size, reference_genome, status, loaded_by,
+                    error_message, load_completed_at, variants_loaded, partition_key, run_id)
+                VALUES (%s, %s, %s, %s, 'unknown', 'failed', %s, %s, now(), 0, %s, %s)
+                """,
+                (
+                    load_id,
+                    file_path,
+                    file_hash or _NO_HASH,
+                    file_size,
+                    _at_most(f"genomics_assets@{socket.gethostname()}", 100),
+                    error,
+                    partition_key,
+                    run_id,
+                ),
+            )
+
+    def close_dead_loads(self) -> int:
+        """Mark loads whose worker is gone as rolled back, and say how many; they left no rows behind."""
+        with self.postgres.connection() as connection:
+            closed = connection.execute(
+                """
+                UPDATE genomics.variant_load_audit
+                SET status = 'rolled_back', load_completed_at = now(), variants_loaded = 0,
+                    error_message = 'the worker ended before the load was committed; nothing of it was visible'
+                WHERE audit_id IN (
+                    SELECT audit_id FROM genomics.variant_load_audit
+                    WHERE status = 'started' AND pg_try_advisory_xact_lock(hashtextextended(load_batch_id::text, 0)))
+                """
+            )
+            return closed.rowcount
+
+    @contextmanager
+    def alive(self, connection: "psycopg.Connection[Any]", load_id: UUID) -> Iterator[None]:
+        """Hold the lock that shows that a load's worker lives, on the connection that writes its rows."""
+        connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s::text, 0))", (load_id,))
+        yield
+
+    @staticmethod
+    def lock(connection: "psycopg.Connection[Any]", what: str) -> None:
+        """Wait until no other transaction holds the lock on `what`."""
+        connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 1))", (what,))
+
+    # -- what is known --------------------------------------------------------------------------------------------
+
+    def known_content(
+        self,
+        connection: "psycopg.Connection[Any]",
+        settings: Mapping[str, Any],
+        *,
+        file_hash: str | None = None,
+        content_hash: str | None = None,
+    ) -> CurrentLoad | None:
+        """A current load of the same bytes under the same settings, by either hash."""
+        row = connection.execute(
+            """
+            SELECT load_batch_id, partition_key, variants_loaded, variants_skipped, total_variants_in_file, is_reload
+            FROM genomics.variant_load_audit AS a
+            WHERE status = 'completed' AND (vcf_file_hash = %s OR content_hash = %s) AND load_settings = %s::jsonb
+              AND EXISTS (SELECT FROM genomics.current_loads AS c WHERE c.load_batch_id = a.load_batch_id)
+            ORDER BY audit_id DESC LIMIT 1
+            """,
+            (file_hash, content_hash, json.dumps(settings)),
+        ).fetchone()
+        return None if row is None else CurrentLoad(*row)
+
+    def current_load(self, partition_key: str) -> CurrentLoad | None:
+        """The load whose rows stand for a dropped file; None before its first load."""
+        with self.postgres.connection() as connection:
+            row = connection.execute(
+                """
+                SELECT load_batch_id, a.partition_key, variants_loaded, variants_skipped, total_variants_in_file, is_reload
+                FROM genomics.current_loads JOIN genomics.variant_load_audit AS a USING (load_batch_id)
+                WHERE current_loads.partition_key = %s
+                """,
+                (partition_key,),
+            ).fetchone()
+            return None if row is None else CurrentLoad(*row)
+
+    def superseded(self, partition_key: str, load_id: UUID) -> list[UUID]:
+        """Loads whose rows the partition no longer stands for."""
+        with self.postgres.connection() as connection:
+            rows = connection.execute("SELECT genomics.superseded_loads(%s, %s)", (partition_key, load_id)).fetchall()
+            return [row[0] for row in rows]
+
+    def _current_load_id(self, connection: "psycopg.Connection[Any]", partition_key: str) -> UUID | None:
+        row = connection.execute(
+            "SELECT load_batch_id FROM genomics.current_loads WHERE partition_key = %s FOR UPDATE", (partition_key,)
+        ).fetchone()
+        return None if row is None else row[0]
+
+    # -- samples ---------------------------------------------------------------------------------------------------
+
+    def record_samples(
+        self, load_id: UUID, names: Sequence[str], pedigree: Sequence["PedigreeEntry"]
+    ) -> SampleReport:
+        """Add a file's samples, fill what the pedigree knows and the warehouse does not, and keep every conflict.
+
+        Names in the pedigree that the file does not have are added too: a family is more than the people sequenced.
+        """
+        from genomics_assets.variants.pedigree import KnownSample, PedigreeEntry, merge
+
+        by_name = {entry.individual_id: entry for entry in pedigree}
+        wanted = [*names, *(name for name in by_name if name not in set(names))]
+        with self.postgres.connection() as connection:
+            self.lock(connection, "samples")
+            rows = connection.execute(
+                """
+                SELECT external_id, family_id, sex, phenotype, metadata FROM genomics.samples
+                WHERE external_id = ANY(%s)
+                """,
+                (wanted,),
+            ).fetchall()
+            known = [KnownSample(*row) for row in rows]
+            incoming = [by_name.get(name) or PedigreeEntry.of_name(name) for name in wanted]
+            merged = merge(known, incoming)
+            with connection.cursor() as cursor:
+                cursor.executemany(
+                    """
+                    INSERT INTO genomics.samples (external_id, family_id, sex, phenotype, metadata)
+                    VALUES (%s, %s, %s, coalesce(%s, 0), %s)
+                    ON CONFLICT (external_id) DO UPDATE
+                    SET family_id = excluded.family_id, sex = excluded.sex, phenotype = excluded.phenotype,
+                        metadata = excluded.metadata
+                    """,
+                    [
+                        (s.external_id, s.family_id, s.sex, s.phenotype, json.dumps(s.metadata))
+                        for s in [*merged.to_insert, *merged.to_fill]
+                    ],
+                )
+                cursor.execute("DELETE FROM genomics.sample_conflicts WHERE load_batch_id = %s", (load_id,))
+                cursor.executemany(
+                    """
+                    INSERT INTO genomics.sample_conflicts (load_batch_id, external_id, field, known_value, file_value)
+                    VALUES (%s, %s, %s, %s, %s)
+                    """,
+                    [(load_id, c.external_id, c.field, str(c.known), str(c.incoming)) for c in merged.conflicts],
+                )
+                cursor.execute("DELETE FROM genomics.load_samples WHERE load_batch_id = %s", (load_id,))
+                cursor.execute(
+                    """
+                    INSERT INTO genomics.load_samples (load_batch_id, ordinal, sample_id)
+                    SELECT %s, name.ordinality - 1, s.sample_id
+                    FROM unnest(%s::text[]) WITH ORDINALITY AS name JOIN genomics.samples AS s ON s.external_id = name.name
+                    """,
+                    (load_id, list(names)),
+                )
+            conflicts: dict[str, int] = {}
+            for conflict in merged.conflicts:
+                conflicts[conflict.field] = conflicts.get(conflict.field, 0) + 1
+            return SampleReport(
+                in_file=len(names),
+                added=len(merged.to_insert),
+                filled=len(merged.to_fill),
+                conflicts=conflicts,
+                not_in_file=len(wanted) - len(names),
+            )
+
+    # -- what checks ask -------------------------------------------------------------------------------------------
+
+    def count_variants(self, load_id: UUID) -> int:
+        """Rows of a load that readers see."""
+        return self._number("SELECT count(*) FROM genomics.variants WHERE load_batch_id = %s", load_id)
+
+    def count_duplicates(self, load_id: UUID) -> int:
+        """Rows of a load beyond the first of their (chrom, pos, ref, alt)."""
+        return self._number(
+            """
+            SELECT coalesce(sum(n - 1), 0) FROM (
+                SELECT count(*) AS n FROM genomics.variants WHERE load_batch_id = %s
+                GROUP BY chrom, pos, ref, alt HAVING count(*) > 1) AS repeated
+            """,
+            load_id,
+        )
+
+    def count_unknown_samples(self, load_id: UUID) -> int:
+        """Samples that a load names and the warehouse does not know."""
+        return self._number(
+            """
+            SELECT count(DISTINCT v.sample_id) FROM genomics.variants AS v
+            WHERE v.load_batch_id = %s AND v.sample_id IS NOT NULL
+              AND NOT EXISTS (SELECT FROM genomics.samples AS s WHERE s.external_id = v.sample_id)
+            """,
+            load_id,
+        )
+
+    def count_load_samples(self, load_id: UUID) -> int:
+        """Sample columns of a load that are tied to a known sample."""
+        return self._number("SELECT count(*) FROM genomics.load_samples WHERE load_batch_id = %s", load_id)
+
+    def unplaced_contigs(self, load_id: UUID) -> dict[str, int]:
+        """Rows of a load on each contig that is not a canonical chromosome, most first, at most 20."""
+        with self.postgres.connection() as connection:
+            rows = connection.execute(
+                """
+                SELECT chrom, count(*) FROM genomics.variants
+                WHERE load_batch_id = %s AND chrom !~ '^chr([1-9]|1[0-9]|2[0-2]|X|Y|M)$'
+                GROUP BY chrom ORDER BY count(*) DESC, chrom LIMIT 20
+                """,
+                (load_id,),
+            ).fetchall()
+            return dict(rows)
+
+    def noted(self, load_id: UUID) -> dict[str, int]:
+        """What a load tolerated, by reason."""
+        with self.postgres.connection() as connection:
+            row = connection.execute(
+                "SELECT noted FROM genomics.variant_load_audit WHERE load_batch_id = %s", (load_id,)
+            ).fetchone()
+            return dict(row[0] or {}) if row else {}
+
+    def ratios(self, load_id: UUID) -> tuple[int, int, int, int]:
+        """Transitions, transversions, heterozygous and homozygous-ALT calls of a load."""
+        with self.postgres.connection() as connection:
+            row = connection.execute(
+                """
+                SELECT coalesce(sum(transitions), 0)::bigint, coalesce(sum(transversions), 0)::bigint,
+                       coalesce(sum(het_calls), 0)::bigint, coalesce(sum(hom_alt_calls), 0)::bigint
+                FROM genomics.variant_summary WHERE load_batch_id = %s
+                """,
+                (load_id,),
+            ).fetchone()
+            assert row is not None  # noqa: S101 - an aggregate always gives one row
+            return row[0], row[1], row[2], row[3]
+
+    def _number(self, query: str, load_id: UUID) -> int:
+        with self.postgres.connection() as connection:
+            row = connection.execute(query, (load_id,)).fetchone()  # type: ignore[arg-type]
+            return 0 if row is None else int(row[0])
+
+
+def refused_file(file: DroppedVcf | None) -> tuple[str | None, int | None]:
+    """Hash and size of a refused file, as far as they are known."""
+    return (None, None) if file is None else (file.file_hash, file.file_size)
+
+
+def _at_most(text: str | None, width: int) -> str | None:
+    return None if text is None else text[:width]
