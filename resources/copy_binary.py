@@ -1,0 +1,233 @@
+"""Arrow record batches into PostgreSQL tables by binary COPY; `copy_reading` is the way back.
+
+A background thread makes and encodes the next batches while the server works on the last ones.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import itertools
+import queue
+import re
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from resources.copy_encoding import (
+    BatchEncoder,
+    CopyError,
+    NanPolicy,
+    Progress,
+    UnsupportedTypeError,
+    close,
+)
+from resources.copy_reading import read_batches, read_pandas, read_schema, read_table
+from resources.postgres_catalogue import PostgresColumn, table_columns, table_identifier
+
+if TYPE_CHECKING:
+    import psycopg
+    import pyarrow as pa
+    from psycopg import sql
+
+__all__ = [
+    "CopyError",
+    "CopyReport",
+    "UnsupportedTypeError",
+    "copy_batches",
+    "read_batches",
+    "read_pandas",
+    "read_schema",
+    "read_table",
+]
+
+T = TypeVar("T")
+
+PIECES_AHEAD = 2
+
+_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_TRAILER = b"\xff\xff"
+
+
+@dataclass(frozen=True)
+class CopyReport:
+    """What one COPY did: rows, bytes of COPY data, seconds from the first batch to the server's answer."""
+
+    rows: int
+    bytes: int
+    seconds: float
+
+    @property
+    def rows_per_second(self) -> float:
+        """Rows in a second; 0 where no time passed."""
+        return self.rows / self.seconds if self.seconds else 0.0
+
+
+def copy_batches(
+    connection: psycopg.Connection[Any],
+    table: str,
+    batches: Iterable[pa.RecordBatch],
+    *,
+    schema: pa.Schema | None = None,
+    columns: Sequence[PostgresColumn] | None = None,
+    nan: NanPolicy = "keep",
+) -> CopyReport:
+    """Append record batches to a table, inside the connection's transaction.
+
+    Memory stays flat in the number of batches. They are made in a background thread, so their source must
+    not use `connection`. An exception of the source aborts the COPY and is raised as it is.
+
+    Args:
+        connection: a psycopg connection; committing is the caller's.
+        table: `schema.name`.
+        batches: record batches of one schema. Columns are matched by name; columns of the table that the
+            batches do not have get their defaults.
+        schema: the batches' schema; default: that of the first batch.
+        columns: the table's columns, where the caller has them already.
+        nan: whether NaN is stored as NaN, as NULL, or refused.
+
+    Raises:
+        UnsupportedTypeError: a column's Arrow type does not fit, before anything is sent.
+        CopyError: a value does not fit, here or by the server's word; names column and row where known.
+        NoSuchTableError: there is no such table.
+        psycopg.OperationalError: the connection was lost.
+    """
+    started = time.perf_counter()
+    source = iter(batches)
+    if schema is None:
+        first = next(source, None)
+        if first is None:
+            return CopyReport(0, 0, time.perf_counter() - started)
+        schema, source = first.schema, _Chained(first, source)
+    encoder = BatchEncoder(schema, table_columns(connection, table) if columns is None else columns, nan=nan)
+    # How long a COPY lasts is the source's matter, not the server's.
+    connection.execute("SELECT set_config('statement_timeout', '0', true)")
+    progress = Progress()
+    sent = len(_HEADER) + len(_TRAILER)
+    with (
+        connection.cursor() as cursor,
+        _told_by_the_server(table, progress),
+        _made_ahead(encoder.pieces(source, progress), PIECES_AHEAD) as pieces,
+        cursor.copy(_copy_in(table, schema.names)) as copy,
+    ):
+        copy.write(_HEADER)
+        for piece in pieces:
+            copy.write(memoryview(piece))
+            sent += len(piece)
+        copy.write(_TRAILER)
+    return CopyReport(progress.rows, sent, time.perf_counter() - started)
+
+
+class _Chained(Iterator[T]):
+    """An iterator with its first item put back, closable as the iterator itself."""
+
+    def __init__(self, first: T, rest: Iterator[T]) -> None:
+        self._items = itertools.chain([first], rest)
+        self._rest = rest
+
+    def __next__(self) -> T:
+        return next(self._items)
+
+    def close(self) -> None:
+        """Close what is left."""
+        close(self._rest)
+
+
+def _copy_in(table: str, names: Sequence[str]) -> sql.Composed:
+    from psycopg import sql
+
+    return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(
+        table_identifier(table), sql.SQL(", ").join(map(sql.Identifier, names))
+    )
+
+
+@contextmanager
+def _told_by_the_server(table: str, progress: Progress) -> Iterator[None]:
+    """Turns what the server says about a value into a `CopyError` that names the column and the row."""
+    import psycopg
+
+    try:
+        yield
+    except (psycopg.DataError, psycopg.IntegrityError) as error:
+        said = error.diag
+        row, column = _place_in_context(said.context)
+        column = column or said.column_name
+        place = [table]
+        if row is not None:
+            place.append(progress.place(row))
+        if column:
+            place.append(f"column {column}")
+        problem = (said.message_primary or str(error)).strip()
+        if isinstance(error, psycopg.errors.CharacterNotInRepertoire) and "0x00" in problem:
+            problem = "the text holds a NUL character, which PostgreSQL cannot store"
+        # The detail of other errors quotes the whole row, which may hold what must not be shown.
+        if (
+            isinstance(error, psycopg.errors.UniqueViolation | psycopg.errors.ForeignKeyViolation)
+            and said.message_detail
+        ):
+            problem = f"{problem}: {said.message_detail}"
+        raise CopyError(f"{', '.join(place)}: {problem}", column=column, row=row) from error
+    except CopyError as error:
+        raise CopyError(f"{table}, {error}", column=error.column, row=error.row) from error.__cause__
+
+
+def _place_in_context(context: str | None) -> tuple[int | None, str | None]:
+    """The 0-based row and the column of `COPY <table>, line <n>, column <name>`.
+
+    >>> _place_in_context("COPY variants_1, line 3, column gene")
+    (2, 'gene')
+    """
+    found = re.search(r"^COPY .*, \D+ (\d+)(?:, \S+ ([^\n]+))?$", context or "", re.MULTILINE)
+    return (None, None) if found is None else (int(found[1]) - 1, found[2])
+
+
+@contextmanager
+def _made_ahead(items: Iterator[T], depth: int) -> Iterator[Iterator[T]]:
+    """Makes the items of an iterator in a thread, at most `depth` ahead of their use.
+
+    An exception of the iterator is raised from the iteration. At the end the thread has ended and the
+    iterator is closed, also when its items were not all used.
+    """
+    ready: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(depth)
+    unwanted = threading.Event()
+
+    def hand_over(item: T | None, error: BaseException | None) -> bool:
+        while not unwanted.is_set():
+            try:
+                ready.put((item, error), timeout=0.05)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def make() -> None:
+        try:
+            for item in items:
+                if not hand_over(item, None):
+                    break
+            close(items)
+        except BaseException as error:  # noqa: BLE001 - it is raised where the items are used
+            hand_over(None, error)
+        else:
+            hand_over(None, StopIteration())
+
+    def taken() -> Iterator[T]:
+        while True:
+            item, error = ready.get()
+            if isinstance(error, StopIteration):
+                return
+            if error is not None:
+                raise error
+            yield item  # type: ignore[misc]
+
+    # The source sees the caller's context variables, as if it ran in the caller's thread.
+    context = contextvars.copy_context()
+    thread = threading.Thread(target=context.run, args=(make,), name="copy-encoder", daemon=True)
+    thread.start()
+    try:
+        yield taken()
+    finally:
+        unwanted.set()
+        thread.join()
