@@ -5,17 +5,20 @@ first; rows, `completed` and the pointer in `current_loads` are committed togeth
 A session advisory lock on the load's id shows that its worker lives.
 """
 
+import hashlib
 import json
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import dagster as dg
 
-from genomics_assets.variants.load import DroppedVcf, VariantLoad
+from genomics_assets.input_error import InputError
+from genomics_assets.variants.load import VariantLoad, new_load_id
 from resources.postgres import PostgresResource
 
 if TYPE_CHECKING:
@@ -88,7 +91,9 @@ class VariantWarehouse(dg.ConfigurableResource):
                 ),
             )
 
-    def complete(self, connection: "psycopg.Connection[Any]", load: VariantLoad, tally: "Tally") -> CurrentLoad:
+    def complete(
+        self, connection: "psycopg.Connection[Any]", load: VariantLoad, tally: "Tally"
+    ) -> CurrentLoad:
         """Inside the load's transaction: close the audit row, move the pointer, remove the rows it stood for."""
         partition_key = load.file.partition_key
         previous = self._current_load_id(connection, partition_key)
@@ -114,7 +119,12 @@ class VariantWarehouse(dg.ConfigurableResource):
         )
         self._point(connection, partition_key, load.load_id, previous)
         return CurrentLoad(
-            load.load_id, partition_key, tally.loaded, sum(tally.skipped.values()), tally.alleles, previous is not None
+            load.load_id,
+            partition_key,
+            tally.loaded,
+            sum(tally.skipped.values()),
+            tally.alleles,
+            previous is not None,
         )
 
     def adopt(self, connection: "psycopg.Connection[Any]", partition_key: str, known: CurrentLoad) -> None:
@@ -161,10 +171,33 @@ class VariantWarehouse(dg.ConfigurableResource):
                 """
                 UPDATE genomics.variant_load_audit
                 SET status = %s, error_message = %s, load_completed_at = now(), variants_loaded = 0
-                WHERE load_batch_id = %s AND status = 'started'
+                WHERE load_batch_id = %s AND status <> 'completed'
                 """,
                 (status, message, load_id),
             )
+
+    @contextmanager
+    def refusals(self, partition_key: str, file_path: str, run_id: str) -> Iterator[None]:
+        """Turn an `InputError` of the block into a failed audit row and a permanent failure.
+
+        Raises:
+            dagster.Failure: for every `InputError`.
+        """
+        try:
+            yield
+        except InputError as error:
+            told = error if error.file else error.in_file(file_path)
+            digest, size = _digest(file_path)
+            self.refuse(
+                load_id=new_load_id(),
+                partition_key=partition_key,
+                file_path=file_path,
+                file_hash=digest,
+                file_size=size,
+                error=str(told),
+                run_id=run_id,
+            )
+            raise permanent_failure(told, partition_key) from error
 
     def refuse(
         self,
@@ -213,16 +246,27 @@ class VariantWarehouse(dg.ConfigurableResource):
             )
             return closed.rowcount
 
-    @contextmanager
-    def alive(self, connection: "psycopg.Connection[Any]", load_id: UUID) -> Iterator[None]:
-        """Hold the lock that shows that a load's worker lives, on the connection that writes its rows."""
+    @staticmethod
+    def hold_alive(connection: "psycopg.Connection[Any]", load_id: UUID) -> None:
+        """Hold, until the transaction ends, the lock that shows that a load's worker lives."""
         connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s::text, 0))", (load_id,))
-        yield
 
     @staticmethod
     def lock(connection: "psycopg.Connection[Any]", what: str) -> None:
         """Wait until no other transaction holds the lock on `what`."""
         connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 1))", (what,))
+
+    @staticmethod
+    def delete_rows(connection: "psycopg.Connection[Any]", table: str, load_ids: Sequence[UUID]) -> None:
+        """Delete the rows of loads from a table that has a `load_batch_id`."""
+        from psycopg import sql
+
+        from resources.postgres_catalogue import table_identifier
+
+        connection.execute(
+            sql.SQL("DELETE FROM {} WHERE load_batch_id = ANY(%s)").format(table_identifier(table)),
+            (list(load_ids),),
+        )
 
     # -- what is known --------------------------------------------------------------------------------------------
 
@@ -263,12 +307,15 @@ class VariantWarehouse(dg.ConfigurableResource):
     def superseded(self, partition_key: str, load_id: UUID) -> list[UUID]:
         """Loads whose rows the partition no longer stands for."""
         with self.postgres.connection() as connection:
-            rows = connection.execute("SELECT genomics.superseded_loads(%s, %s)", (partition_key, load_id)).fetchall()
+            rows = connection.execute(
+                "SELECT genomics.superseded_loads(%s, %s)", (partition_key, load_id)
+            ).fetchall()
             return [row[0] for row in rows]
 
     def _current_load_id(self, connection: "psycopg.Connection[Any]", partition_key: str) -> UUID | None:
         row = connection.execute(
-            "SELECT load_batch_id FROM genomics.current_loads WHERE partition_key = %s FOR UPDATE", (partition_key,)
+            "SELECT load_batch_id FROM genomics.current_loads WHERE partition_key = %s FOR UPDATE",
+            (partition_key,),
         ).fetchone()
         return None if row is None else row[0]
 
@@ -317,7 +364,10 @@ class VariantWarehouse(dg.ConfigurableResource):
                     INSERT INTO genomics.sample_conflicts (load_batch_id, external_id, field, known_value, file_value)
                     VALUES (%s, %s, %s, %s, %s)
                     """,
-                    [(load_id, c.external_id, c.field, str(c.known), str(c.incoming)) for c in merged.conflicts],
+                    [
+                        (load_id, c.external_id, c.field, str(c.known), str(c.incoming))
+                        for c in merged.conflicts
+                    ],
                 )
                 cursor.execute("DELETE FROM genomics.load_samples WHERE load_batch_id = %s", (load_id,))
                 cursor.execute(
@@ -392,6 +442,39 @@ class VariantWarehouse(dg.ConfigurableResource):
             ).fetchone()
             return dict(row[0] or {}) if row else {}
 
+    def genome(self) -> str:
+        """What the warehouse was made for: human or other."""
+        with self.postgres.connection() as connection:
+            row = connection.execute("SELECT genome FROM genomics.warehouse").fetchone()
+            return "human" if row is None else str(row[0])
+
+    def samples_in_file(self, load_id: UUID) -> int:
+        """Sample columns that a load's header names."""
+        return self._number(
+            "SELECT samples_count FROM genomics.variant_load_audit WHERE load_batch_id = %s", load_id
+        )
+
+    def chromosomes(self, load_id: UUID) -> list[str]:
+        """Contigs on which a load has rows."""
+        with self.postgres.connection() as connection:
+            rows = connection.execute(
+                "SELECT DISTINCT chrom::text FROM genomics.variants WHERE load_batch_id = %s ORDER BY 1",
+                (load_id,),
+            ).fetchall()
+            return [row[0] for row in rows]
+
+    def reference_alleles(self, load_id: UUID, at_most: int) -> list[tuple[str, int, str]]:
+        """(chrom, pos, ref) of a load's rows, spread over the load, at most so many."""
+        with self.postgres.connection() as connection:
+            return connection.execute(
+                """
+                SELECT chrom::text, pos, ref FROM genomics.variants
+                WHERE load_batch_id = %s AND variant_type IN ('snp', 'mnp', 'indel')
+                ORDER BY hashint8(variant_id) LIMIT %s
+                """,
+                (load_id, at_most),
+            ).fetchall()
+
     def ratios(self, load_id: UUID) -> tuple[int, int, int, int]:
         """Transitions, transversions, heterozygous and homozygous-ALT calls of a load."""
         with self.postgres.connection() as connection:
@@ -412,9 +495,28 @@ class VariantWarehouse(dg.ConfigurableResource):
             return 0 if row is None else int(row[0])
 
 
-def refused_file(file: DroppedVcf | None) -> tuple[str | None, int | None]:
-    """Hash and size of a refused file, as far as they are known."""
-    return (None, None) if file is None else (file.file_hash, file.file_size)
+def permanent_failure(error: InputError, partition_key: str) -> dg.Failure:
+    """A failure that no retry helps: the file must change."""
+    return dg.Failure(
+        description=str(error),
+        metadata={
+            "file": error.file or partition_key,
+            "problem": error.problem,
+            "remedy": error.remedy,
+            **({"line": error.line} if error.line is not None else {}),
+        },
+        allow_retries=False,
+    )
+
+
+def _digest(file_path: str) -> tuple[str | None, int | None]:
+    """SHA-256 and size of a local file; nothing where it cannot be read."""
+    path = Path(file_path)
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest(), path.stat().st_size
+    except OSError:
+        return None, None
 
 
 def _at_most(text: str | None, width: int) -> str | None:

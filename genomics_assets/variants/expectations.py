@@ -7,7 +7,9 @@ Bioinformatics 31:318). The ranges here are wider: they are to catch what is bro
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
 
 TI_TV_RANGE = (1.5, 3.8)
 HET_HOM_RANGE = (0.8, 4.0)
@@ -35,6 +37,47 @@ def ti_tv_expectation(transitions: int, transversions: int) -> Expectation:
 def het_hom_expectation(het_calls: int, hom_alt_calls: int) -> Expectation:
     """Hold heterozygous / homozygous-ALT calls against the range for outbred people."""
     return _expect("het/hom", het_calls, hom_alt_calls, HET_HOM_RANGE)
+
+
+class Reference(Protocol):
+    """A genome's bases."""
+
+    def fetch(self, chrom: str, start0: int, end0: int) -> str:
+        """Bases of a 0-based, half-open interval, upper case; shorter or empty beyond the contig.
+
+        Raises:
+            KeyError: there is no such contig.
+        """
+
+
+@dataclass
+class ReferenceAgreement:
+    """How REF alleles compare with a genome."""
+
+    compared: int = 0
+    different: int = 0
+    absent: int = 0
+    examples: list[str] = field(default_factory=list)
+
+
+def compare_with_reference(
+    alleles: Iterable[tuple[str, int, str]], reference: Reference
+) -> ReferenceAgreement:
+    """Hold (chrom, 1-based pos, ref) against a genome; N in the genome agrees with any base."""
+    agreement = ReferenceAgreement()
+    for chrom, pos, ref in alleles:
+        try:
+            bases = reference.fetch(chrom, pos - 1, pos - 1 + len(ref))
+        except KeyError:
+            agreement.absent += 1
+            continue
+        agreement.compared += 1
+        if len(bases) == len(ref) and all(b in ("N", r) for b, r in zip(bases, ref, strict=True)):
+            continue
+        agreement.different += 1
+        if len(agreement.examples) < 5:
+            agreement.examples.append(f"{chrom}:{pos} {ref[:20]}, reference {bases[:20]}")
+    return agreement
 
 
 def _expect(name: str, above: int, below: int, expected: tuple[float, float]) -> Expectation:

@@ -1,0 +1,175 @@
+"""The variant warehouse's assets: from a dropped file to tables that can be trusted, and to the lake.
+
+    vcf_files -> variants -> samples, genotypes, variant_summary, variants_lake
+
+One partition is one dropped file. The assets name their inputs, call one function of a pure module, and return a value;
+IO managers write it.
+"""
+
+import dagster as dg
+import pyarrow as pa
+
+from genomics_assets.variants.load import VariantLoad
+from genomics_assets.variants.partitions import VCF_DROPS, vcf_partitions
+from resources.environment import Environment
+from resources.inbox import InboxResource
+from resources.variant_warehouse import VariantWarehouse
+
+OWNERS = ["team:genomics-data"]
+# Lost connections and restarting servers pass; a file that cannot be taken raises Failure, which is never retried.
+RETRIES = dg.RetryPolicy(max_retries=3, delay=2, backoff=dg.Backoff.EXPONENTIAL)
+ONE_FILE_A_RUN = dg.BackfillPolicy.multi_run(1)
+
+
+def variant_asset(**settings: object):  # type: ignore[no-untyped-def] # noqa: ANN201 - Dagster's decorator
+    """What all assets of the warehouse share."""
+    return dg.asset(
+        key_prefix="variants",
+        group_name="variants",
+        partitions_def=vcf_partitions,
+        owners=OWNERS,
+        retry_policy=RETRIES,
+        backfill_policy=ONE_FILE_A_RUN,
+        code_version="1",
+        **settings,
+    )
+
+
+@variant_asset(
+    io_manager_key="postgres_io",
+    kinds={"vcf", "postgres"},
+    metadata={"table": "genomics.vcf_files", "partition_expr": "partition_key"},
+)
+def vcf_files(
+    context: dg.AssetExecutionContext, inbox: InboxResource, warehouse: VariantWarehouse
+) -> pa.Table:
+    """What was dropped: hash, size, container, header, contigs, number of samples, assembly, tools.
+
+    The file is whole when this has materialized: every block of a compressed file is there, and its end marker.
+    """
+    from genomics_assets.variants.inspection import file_row, inspect_vcf
+    from genomics_assets.variants.report import header_table
+
+    drop = inbox.drop(VCF_DROPS, context.partition_key)
+    with warehouse.refusals(context.partition_key, drop.uri, context.run_id), inbox.local(drop) as path:
+        file = inspect_vcf(path, partition_key=drop.partition_key, file_path=drop.uri)
+    context.add_output_metadata(
+        {"header": dg.MetadataValue.md(header_table(file.header)), "sha256": file.file_hash, "size": file.file_size}
+    )
+    return file_row(file, fingerprint=drop.fingerprint)
+
+
+@variant_asset(
+    io_manager_key="variants_io",
+    kinds={"vcf", "postgres"},
+    metadata={"table": "genomics.variants"},
+)
+def variants(
+    context: dg.AssetExecutionContext, vcf_files: pa.Table, inbox: InboxResource, warehouse: VariantWarehouse
+) -> VariantLoad:
+    """One row for each ALT allele: split, trimmed, typed, with its most severe consequence and genotype counts.
+
+    Rows become visible all at once, with their audit row. The same content again adds nothing; other content replaces
+    the file's rows.
+    """
+    from genomics_assets.variants.inspection import prepare_load
+
+    drop = inbox.drop(VCF_DROPS, context.partition_key)
+    with warehouse.refusals(context.partition_key, drop.uri, context.run_id):
+        return prepare_load(drop, vcf_files, opened=inbox.local, check=inbox.check_unchanged,
+                            genome=warehouse.genome(), fasta=Environment.from_environ().reference_fasta)  # fmt: skip
+
+
+@variant_asset(kinds={"postgres"}, deps=[variants])
+def samples(
+    context: dg.AssetExecutionContext, inbox: InboxResource, warehouse: VariantWarehouse
+) -> dg.MaterializeResult[None]:
+    """People in the file's header and pedigree, each once; what contradicts what is known is reported, never stored.
+
+    Names stay in the database: the metadata counts.
+    """
+    from genomics_assets.variants.inspection import people_of
+    from genomics_assets.variants.report import counts
+
+    drop = inbox.drop(VCF_DROPS, context.partition_key)
+    with warehouse.refusals(context.partition_key, drop.uri, context.run_id):
+        names, pedigree = people_of(drop, opened=inbox.local)
+    report = warehouse.record_samples(warehouse.expect_load(context.partition_key).load_id, names, pedigree)
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/partition_row_count": report.in_file,
+            "dagster/table_name": "genomics.samples",
+            "new": report.added,
+            "filled_from_pedigree": report.filled,
+            "in_pedigree_only": report.not_in_file,
+            "conflicts": counts(report.conflicts),
+        }
+    )
+
+
+@variant_asset(io_manager_key="load_io", kinds={"postgres"}, deps=[variants], metadata={"table": "genomics.genotypes"})
+def genotypes(
+    context: dg.AssetExecutionContext, inbox: InboxResource, warehouse: VariantWarehouse
+) -> pa.RecordBatchReader:
+    """Every call, packed per variant: one byte a sample, with depth and genotype quality beside it.
+
+    Read `genomics.sample_genotypes` for one row a sample.
+    """
+    from genomics_assets.variants.inspection import genotype_reader
+
+    drop = inbox.drop(VCF_DROPS, context.partition_key)
+    load = warehouse.expect_load(context.partition_key)
+    with warehouse.refusals(context.partition_key, drop.uri, context.run_id):
+        return genotype_reader(drop, load_id=load.load_id, opened=inbox.local, check=inbox.check_unchanged,
+                               genome=warehouse.genome(), fasta=Environment.from_environ().reference_fasta)  # fmt: skip
+
+
+@variant_asset(
+    io_manager_key="load_io",
+    kinds={"postgres"},
+    ins={
+        "variants": dg.AssetIn(
+            metadata={
+                "columns": [
+                    "load_batch_id", "chrom", "variant_type", "ref", "alt", "qual", "filter", "is_coding", "is_lof",
+                    "impact", "n_het", "n_hom_alt", "aaf", "info",
+                ]
+            }
+        )
+    },
+    metadata={"table": "genomics.variant_summary"},
+)  # fmt: skip
+def variant_summary(context: dg.AssetExecutionContext, variants: pa.RecordBatchReader) -> pa.Table:
+    """A load in numbers and pictures: variants by chromosome and type, Ti/Tv, het/hom, allele frequencies."""
+    from genomics_assets.variants.pictures import chromosome_picture, frequency_picture
+    from genomics_assets.variants.summary import LoadSummary
+
+    summary = LoadSummary.of(variants)
+    context.add_output_metadata(
+        {
+            "summary": dg.MetadataValue.md(summary.to_markdown()),
+            "by chromosome and type": picture(chromosome_picture(summary), "variants by chromosome and type"),
+            "allele frequencies": picture(frequency_picture(summary), "allele-frequency spectrum"),
+        }
+    )
+    return summary.to_table()
+
+
+@variant_asset(
+    io_manager_key="lake_io",
+    kinds={"parquet"},
+    ins={"variants": dg.AssetIn(metadata={"order_by": ["chrom", "pos", "ref", "alt"]})},
+)
+def variants_lake(variants: pa.RecordBatchReader) -> pa.RecordBatchReader:
+    """The same rows as Parquet, by chromosome, sorted by position: for DuckDB, pandas, Spark or Trino."""
+    return variants
+
+
+def picture(png: bytes, title: str) -> dg.MetadataValue:
+    """A PNG that the UI shows."""
+    from base64 import b64encode
+
+    return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{b64encode(png).decode()})")
+
+
+assets = [vcf_files, variants, samples, genotypes, variant_summary, variants_lake]

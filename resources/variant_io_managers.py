@@ -1,0 +1,224 @@
+"""IO managers of the variant warehouse: how a load's rows become visible, all at once or not at all.
+
+`VariantIOManager` writes `genomics.variants` with its audit row; `LoadIOManager` writes the tables whose rows belong to
+a load; `LakeIOManager` writes the lake. All of them read the rows that a dropped file stands on.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import dagster as dg
+import pyarrow as pa
+
+from genomics_assets.input_error import InputError
+from genomics_assets.variants.load import VariantLoad
+from genomics_assets.variants.report import reasons_table
+from resources.copy_binary import CopyReport, copy_batches, read_batches, read_schema
+from resources.postgres import PostgresResource
+from resources.variant_lake import VariantLake
+from resources.variant_warehouse import CurrentLoad, VariantWarehouse, permanent_failure
+
+if TYPE_CHECKING:
+    import psycopg
+
+VARIANTS_TABLE = "genomics.variants"
+SECONDS_BETWEEN_PROGRESS = 5.0
+
+
+class _LoadReader(dg.ConfigurableIOManager):
+    """Reads the rows that a dropped file stands on, as a stream of record batches."""
+
+    postgres: dg.ResourceDependency[PostgresResource]
+    warehouse: dg.ResourceDependency[VariantWarehouse]
+
+    def _table(self, context: dg.InputContext | dg.OutputContext) -> str:
+        return str((context.definition_metadata or {})["table"])
+
+    def load_input(self, context: dg.InputContext) -> pa.RecordBatchReader:
+        """Rows of the partition's current load.
+
+        Input metadata `columns` selects columns, `order_by` sorts. Memory is bounded by one batch.
+        """
+        assert context.upstream_output is not None  # noqa: S101 - Dagster loads inputs of assets from outputs
+        table = self._table(context.upstream_output)
+        load = self.warehouse.current_load(context.partition_key)
+        if load is None:
+            raise dg.Failure(
+                f"{context.asset_key.to_user_string()} has no rows for {context.partition_key!r}. "
+                "Remedy: materialize that partition of variants/variants first.",
+                allow_retries=False,
+            )
+        wanted = context.definition_metadata or {}
+        columns: Sequence[str] | None = wanted.get("columns")
+        with self.postgres.connection() as connection:
+            schema = read_schema(connection, table, columns)
+        return pa.RecordBatchReader.from_batches(
+            schema, self._rows(table, load.load_id, columns, wanted.get("order_by", ()))
+        )
+
+    def _rows(
+        self, table: str, load_id: UUID, columns: Sequence[str] | None, order_by: Sequence[str]
+    ) -> Iterator[pa.RecordBatch]:
+        with self.postgres.connection() as connection:
+            yield from read_batches(connection, table, columns, {"load_batch_id": str(load_id)}, order_by)
+
+    def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
+        """Subclasses write."""
+        raise NotImplementedError
+
+
+class VariantIOManager(_LoadReader):
+    """Writes a load into `genomics.variants`, with its audit row, in one transaction."""
+
+    def handle_output(self, context: dg.OutputContext, obj: VariantLoad) -> None:
+        """Load a file, unless the same content stands already.
+
+        Raises:
+            dagster.Failure: when the file cannot be taken as it is; trying again would not help.
+        """
+        self.warehouse.close_dead_loads()
+        try:
+            done = self._load(context, obj)
+        except InputError as error:
+            told = error if error.file else error.in_file(obj.file.file_path)
+            self.warehouse.fail(obj.load_id, str(told))
+            raise permanent_failure(told, obj.file.partition_key) from error
+        context.add_output_metadata(done)
+
+    def _load(self, context: dg.OutputContext, load: VariantLoad) -> dict[str, Any]:
+        with self.postgres.connection() as connection:
+            self.warehouse.lock(connection, f"file {load.file.partition_key}")
+            known = self.warehouse.known_content(connection, load.settings, file_hash=load.file.file_hash)
+            if known is not None:
+                self.warehouse.adopt(connection, load.file.partition_key, known)
+                return _nothing_new(known, load)
+            self.warehouse.hold_alive(connection, load.load_id)
+            self.warehouse.start(load, context.run_id)
+            report = copy_batches(connection, VARIANTS_TABLE, _told(load.batches(), context.log.info))
+            tally = load.tally()
+            self.warehouse.lock(connection, f"content {tally.content_hash}")
+            known = self.warehouse.known_content(connection, load.settings, content_hash=tally.content_hash)
+            if known is None:
+                current = self.warehouse.complete(connection, load, tally)
+                return _loaded(load, current, report)
+            # Known only now: the same records in another compression. None of the new rows must stay.
+            connection.rollback()
+            self.warehouse.roll_back(
+                load.load_id,
+                f"the same content stands already, loaded from {known.partition_key} as {known.load_id}",
+            )
+            self.warehouse.adopt(connection, load.file.partition_key, known)
+            return _nothing_new(known, load)
+
+
+class LoadIOManager(_LoadReader):
+    """Writes a table whose rows belong to loads: this load's rows replace its own and those of superseded ones."""
+
+    def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
+        """Replace the partition's rows; `obj` is a table, a reader, or an iterator of batches."""
+        table = self._table(context)
+        load = self.warehouse.current_load(context.partition_key)
+        if load is None:
+            raise dg.Failure(
+                f"{context.partition_key!r} has no load. Remedy: materialize variants/variants first."
+            )
+        with self.postgres.connection() as connection:
+            self.warehouse.lock(connection, f"{table} {load.load_id}")
+            gone = [load.load_id, *self.warehouse.superseded(context.partition_key, load.load_id)]
+            self.warehouse.delete_rows(connection, table, gone)
+            report = copy_batches(connection, table, obj.to_batches() if isinstance(obj, pa.Table) else obj)
+        context.add_output_metadata(
+            {
+                "dagster/partition_row_count": report.rows,
+                "dagster/table_name": table,
+                "load": str(load.load_id),
+                **_rate(report),
+            }
+        )
+
+
+class LakeIOManager(dg.ConfigurableIOManager):
+    """Writes a load's rows into the lake, and takes superseded loads out of it."""
+
+    lake: dg.ResourceDependency[VariantLake]
+    warehouse: dg.ResourceDependency[VariantWarehouse]
+
+    def handle_output(self, context: dg.OutputContext, obj: pa.RecordBatchReader) -> None:
+        """Put the sorted rows of the partition's load; parts of superseded loads go afterwards."""
+        load = self.warehouse.current_load(context.partition_key)
+        if load is None:
+            raise dg.Failure(
+                f"{context.partition_key!r} has no load. Remedy: materialize variants/variants first."
+            )
+        started = time.perf_counter()
+        report = self.lake.write(load.load_id, obj)
+        removed = self.lake.remove(self.warehouse.superseded(context.partition_key, load.load_id))
+        context.add_output_metadata(
+            {
+                "dagster/partition_row_count": report.rows,
+                "dagster/uri": self.lake.uri(),
+                "parts": report.parts,
+                "parts_of_older_loads_removed": removed,
+                "bytes": report.size,
+                "seconds": round(time.perf_counter() - started, 3),
+                "read it": dg.MetadataValue.md(f"```sql\n{self.lake.example_query()}\n```"),
+            }
+        )
+
+    def load_input(self, context: dg.InputContext) -> None:
+        """The lake is read by other programs."""
+        raise NotImplementedError("read the lake with DuckDB, pandas or Arrow")
+
+
+def _told(batches: Iterator[pa.RecordBatch], tell: Callable[[str], None]) -> Iterator[pa.RecordBatch]:
+    """Say every few seconds how far a load is."""
+    started = last = time.monotonic()
+    rows = 0
+    with closing(batches):  # type: ignore[type-var]
+        for batch in batches:
+            yield batch
+            rows += batch.num_rows
+            now = time.monotonic()
+            if now - last >= SECONDS_BETWEEN_PROGRESS:
+                last = now
+                tell(f"{rows:,} rows so far, {rows / (now - started):,.0f} a second")
+
+
+def _loaded(load: VariantLoad, current: CurrentLoad, report: CopyReport) -> dict[str, Any]:
+    tally = load.tally()
+    return {
+        "outcome": "reloaded: the file changed" if current.is_reload else "loaded",
+        "dagster/partition_row_count": report.rows,
+        "dagster/table_name": VARIANTS_TABLE,
+        "load": str(load.load_id),
+        "records": tally.records,
+        "alleles_in_file": tally.alleles,
+        "loaded": tally.loaded,
+        "skipped": sum(tally.skipped.values()),
+        "skipped and tolerated": dg.MetadataValue.md(reasons_table(tally)),
+        "content_hash": tally.content_hash,
+        **_rate(report),
+    }
+
+
+def _nothing_new(known: CurrentLoad, load: VariantLoad) -> dict[str, Any]:
+    same = known.partition_key == load.file.partition_key
+    return {
+        "outcome": "already loaded: the same content stands"
+        + ("" if same else f", dropped as {known.partition_key!r}"),
+        "dagster/partition_row_count": known.loaded,
+        "dagster/table_name": VARIANTS_TABLE,
+        "load": str(known.load_id),
+        "loaded": 0,
+    }
+
+
+def _rate(report: CopyReport) -> dict[str, Any]:
+    return {
+        "seconds": round(report.seconds, 3),
+        "rows_per_second": round(report.rows_per_second),
+        "bytes_to_server": report.bytes,
+    }
