@@ -116,7 +116,7 @@ def encode_depths(depths: Sequence[int | None]) -> bytes:
 
 
 def encode_qualities(qualities: Sequence[float | None]) -> bytes:
-    """GQ of each sample as one byte; 255 where missing, negative or not a number, else rounded, at most 254. Halves go up.
+    """GQ of each sample as one byte: 255 where missing, negative or not a number, at most 254; halves go up.
 
     >>> list(encode_qualities([99, 12.7, None, 1e9]))
     [99, 13, 255, 254]
