@@ -1,0 +1,121 @@
+"""The MongoDB connection. It hands out a database; what is written there is the caller's matter."""
+
+import os
+import re
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+from pydantic import PrivateAttr
+
+if TYPE_CHECKING:
+    from pymongo import MongoClient
+    from pymongo.database import Database
+
+DEFAULT_DATABASE = "zygotrix"
+# Greedy, and without need of a scheme: a malformed URL is shown too, and hides too much rather than too little.
+_PASSWORD = re.compile(r"((?:[^:/?#@]*://)?[^:/?#@]*):(.*)@")
+
+
+class MongoError(RuntimeError):
+    """The server could not be reached, or refused what was asked of it."""
+
+
+class MongoResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """One client for each process, made at first use.
+
+    Datetimes are read back with their time zone (UTC).
+    """
+
+    url: str | None = None
+    """`mongodb://host:port/database`. None: `GENOMICS_MONGO_URL`, else the embedded server of this home."""
+
+    server_selection_seconds: float = 20.0
+    """How long an operation waits for a server that is absent or restarting."""
+
+    _client: Any = PrivateAttr(default=None)
+    _client_pid: int = PrivateAttr(default=0)
+
+    def database(self) -> "Database[dict[str, Any]]":
+        """The database that the URL names (`zygotrix` where it names none).
+
+        Raises:
+            MongoError: no server answers, or the URL or its credentials are wrong. Never shows the password.
+        """
+        if self._client is None or self._client_pid != os.getpid():
+            self._client, self._client_pid = self._connected(self._resolved_url()), os.getpid()
+        database: Database[dict[str, Any]] = self._client.get_default_database(DEFAULT_DATABASE)
+        return database
+
+    def close(self) -> None:
+        """Closes the client; the next use opens another."""
+        if self._client is not None and self._client_pid == os.getpid():
+            self._client.close()
+        self._client = None
+
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
+        """Closes the client with the run."""
+        self.close()
+
+    def _resolved_url(self) -> str:
+        if self.url:
+            return self.url
+        from resources.environment import Environment
+
+        environment = Environment.from_environ()
+        if environment.mongo_url:
+            return environment.mongo_url
+        from resources.embedded import ensure_mongo
+
+        return ensure_mongo(environment)
+
+    def _connected(self, url: str) -> "MongoClient[dict[str, Any]]":
+        import pymongo
+        from pymongo.errors import OperationFailure, PyMongoError, ServerSelectionTimeoutError
+
+        shown = without_password(url)
+        remedy = "check GENOMICS_MONGO_URL"
+        client: MongoClient[dict[str, Any]] | None = None
+        try:
+            client = pymongo.MongoClient(
+                url,
+                appname="genomics_assets",
+                tz_aware=True,
+                serverSelectionTimeoutMS=int(self.server_selection_seconds * 1000),
+            )
+            client.admin.command("ping")
+        except ServerSelectionTimeoutError:
+            problem = f"no server answered within {self.server_selection_seconds:g} s"
+            remedy = "start the server (`make up` starts the embedded one) or correct GENOMICS_MONGO_URL"
+        except OperationFailure as error:
+            problem = f"the server refused the connection ({_bare(str(error), url)})"
+            remedy = "check user, password and authSource in GENOMICS_MONGO_URL"
+        except (PyMongoError, ValueError, TypeError) as error:
+            problem = f"the URL cannot be used ({_bare(str(error), url)})"
+            remedy = "write mongodb://user:password@host:port/database, reserved characters percent-encoded"
+        else:
+            return client
+        if client is not None:
+            client.close()
+        # Not chained: pymongo's own text may repeat the URL.
+        raise MongoError(f"MongoDB at {shown}: {problem}. Remedy: {remedy}.") from None
+
+
+def without_password(url: str) -> str:
+    """The URL with its password masked.
+
+    >>> without_password("mongodb://ada:secret@db.example:27017/zygotrix")
+    'mongodb://ada:***@db.example:27017/zygotrix'
+    """
+    return _PASSWORD.sub(r"\1:***@", url)
+
+
+def _bare(text: str, url: str) -> str:
+    """The text without the password of `url`, as written and as decoded."""
+    from urllib.parse import unquote_plus
+
+    found = _PASSWORD.match(url)
+    if found is None:
+        return text
+    for secret in sorted({found[2], unquote_plus(found[2])} - {""}, key=len, reverse=True):
+        text = text.replace(secret, "***")
+    return text
