@@ -1,9 +1,15 @@
 """The code location: `build_definitions` merges the domains, and tests call it with resources of their own.
 
-A domain is a package and one line here.
+A domain is a package and one entry in `DOMAINS`.
 """
 
 import dagster as dg
+
+from genomics_assets import variants
+from resources import default_resources
+from sensors.maintenance import maintenance_definitions
+
+DOMAINS = (variants,)
 
 
 def build_definitions(**overrides: object) -> dg.Definitions:
@@ -12,7 +18,12 @@ def build_definitions(**overrides: object) -> dg.Definitions:
     Args:
         overrides: resources that stand in for the default ones, by key.
     """
-    return dg.Definitions(executor=dg.in_process_executor)
+    domains = [domain.definitions() for domain in DOMAINS]
+    return dg.Definitions.merge(
+        *domains,
+        maintenance_definitions(),
+        dg.Definitions(resources={**default_resources(), **overrides}, executor=dg.in_process_executor),
+    )
 
 
 @dg.definitions

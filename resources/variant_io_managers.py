@@ -44,13 +44,7 @@ class _LoadReader(dg.ConfigurableIOManager):
         """
         assert context.upstream_output is not None  # noqa: S101 - Dagster loads inputs of assets from outputs
         table = self._table(context.upstream_output)
-        load = self.warehouse.current_load(context.partition_key)
-        if load is None:
-            raise dg.Failure(
-                f"{context.asset_key.to_user_string()} has no rows for {context.partition_key!r}. "
-                "Remedy: materialize that partition of variants/variants first.",
-                allow_retries=False,
-            )
+        load = self.warehouse.expect_load(context.partition_key)
         wanted = context.definition_metadata or {}
         columns: Sequence[str] | None = wanted.get("columns")
         with self.postgres.connection() as connection:
@@ -120,11 +114,7 @@ class LoadIOManager(_LoadReader):
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
         """Replace the partition's rows; `obj` is a table, a reader, or an iterator of batches."""
         table = self._table(context)
-        load = self.warehouse.current_load(context.partition_key)
-        if load is None:
-            raise dg.Failure(
-                f"{context.partition_key!r} has no load. Remedy: materialize variants/variants first."
-            )
+        load = self.warehouse.expect_load(context.partition_key)
         with self.postgres.connection() as connection:
             self.warehouse.lock(connection, f"{table} {load.load_id}")
             gone = [load.load_id, *self.warehouse.superseded(context.partition_key, load.load_id)]
@@ -148,11 +138,7 @@ class LakeIOManager(dg.ConfigurableIOManager):
 
     def handle_output(self, context: dg.OutputContext, obj: pa.RecordBatchReader) -> None:
         """Put the sorted rows of the partition's load; parts of superseded loads go afterwards."""
-        load = self.warehouse.current_load(context.partition_key)
-        if load is None:
-            raise dg.Failure(
-                f"{context.partition_key!r} has no load. Remedy: materialize variants/variants first."
-            )
+        load = self.warehouse.expect_load(context.partition_key)
         started = time.perf_counter()
         report = self.lake.write(load.load_id, obj)
         removed = self.lake.remove(self.warehouse.superseded(context.partition_key, load.load_id))

@@ -17,8 +17,10 @@ from uuid import UUID
 
 import dagster as dg
 
+from genomics_assets.drops import Drop, DropKind, original
 from genomics_assets.input_error import InputError
 from genomics_assets.variants.load import VariantLoad, new_load_id
+from resources.inbox import InboxResource
 from resources.postgres import PostgresResource
 
 if TYPE_CHECKING:
@@ -177,14 +179,17 @@ class VariantWarehouse(dg.ConfigurableResource):
             )
 
     @contextmanager
-    def refusals(self, partition_key: str, file_path: str, run_id: str) -> Iterator[None]:
-        """Turn an `InputError` of the block into a failed audit row and a permanent failure.
+    def taking(self, inbox: InboxResource, kind: DropKind, partition_key: str, run_id: str) -> Iterator[Drop]:
+        """The dropped file of a partition; an `InputError` of the block becomes a failed audit row.
 
         Raises:
-            dagster.Failure: for every `InputError`.
+            dagster.Failure: for every `InputError`; it is not retried, for the same bytes would fail again.
         """
+        file_path = f"{kind.folder}/{partition_key}"
         try:
-            yield
+            drop = inbox.drop(kind, partition_key)
+            file_path = drop.uri
+            yield drop
         except InputError as error:
             told = error if error.file else error.in_file(file_path)
             digest, size = _digest(file_path)
@@ -304,6 +309,20 @@ class VariantWarehouse(dg.ConfigurableResource):
             ).fetchone()
             return None if row is None else CurrentLoad(*row)
 
+    def expect_load(self, partition_key: str) -> CurrentLoad:
+        """The load whose rows stand for a dropped file.
+
+        Raises:
+            dagster.Failure: when there is none yet.
+        """
+        load = self.current_load(partition_key)
+        if load is None:
+            raise dg.Failure(
+                f"{partition_key!r} has no rows. Remedy: materialize that partition of variants/variants first.",
+                allow_retries=False,
+            )
+        return load
+
     def superseded(self, partition_key: str, load_id: UUID) -> list[UUID]:
         """Loads whose rows the partition no longer stands for."""
         with self.postgres.connection() as connection:
@@ -389,7 +408,7 @@ class VariantWarehouse(dg.ConfigurableResource):
                 not_in_file=len(wanted) - len(names),
             )
 
-    # -- what checks ask -------------------------------------------------------------------------------------------
+    # -- what checks ask ----------------------------------------------------------------------------------------
 
     def count_variants(self, load_id: UUID) -> int:
         """Rows of a load that readers see."""
@@ -511,7 +530,7 @@ def permanent_failure(error: InputError, partition_key: str) -> dg.Failure:
 
 def _digest(file_path: str) -> tuple[str | None, int | None]:
     """SHA-256 and size of a local file; nothing where it cannot be read."""
-    path = Path(file_path)
+    path = Path(original(file_path))
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest(), path.stat().st_size

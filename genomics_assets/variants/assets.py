@@ -50,11 +50,17 @@ def vcf_files(
     from genomics_assets.variants.inspection import file_row, inspect_vcf
     from genomics_assets.variants.report import header_table
 
-    drop = inbox.drop(VCF_DROPS, context.partition_key)
-    with warehouse.refusals(context.partition_key, drop.uri, context.run_id), inbox.local(drop) as path:
+    with (
+        warehouse.taking(inbox, VCF_DROPS, context.partition_key, context.run_id) as drop,
+        inbox.local(drop) as path,
+    ):
         file = inspect_vcf(path, partition_key=drop.partition_key, file_path=drop.uri)
     context.add_output_metadata(
-        {"header": dg.MetadataValue.md(header_table(file.header)), "sha256": file.file_hash, "size": file.file_size}
+        {
+            "header": dg.MetadataValue.md(header_table(file.header)),
+            "sha256": file.file_hash,
+            "size": file.file_size,
+        }
     )
     return file_row(file, fingerprint=drop.fingerprint)
 
@@ -74,8 +80,7 @@ def variants(
     """
     from genomics_assets.variants.inspection import prepare_load
 
-    drop = inbox.drop(VCF_DROPS, context.partition_key)
-    with warehouse.refusals(context.partition_key, drop.uri, context.run_id):
+    with warehouse.taking(inbox, VCF_DROPS, context.partition_key, context.run_id) as drop:
         return prepare_load(drop, vcf_files, opened=inbox.local, check=inbox.check_unchanged,
                             genome=warehouse.genome(), fasta=Environment.from_environ().reference_fasta)  # fmt: skip
 
@@ -91,8 +96,7 @@ def samples(
     from genomics_assets.variants.inspection import people_of
     from genomics_assets.variants.report import counts
 
-    drop = inbox.drop(VCF_DROPS, context.partition_key)
-    with warehouse.refusals(context.partition_key, drop.uri, context.run_id):
+    with warehouse.taking(inbox, VCF_DROPS, context.partition_key, context.run_id) as drop:
         names, pedigree = people_of(drop, opened=inbox.local)
     report = warehouse.record_samples(warehouse.expect_load(context.partition_key).load_id, names, pedigree)
     return dg.MaterializeResult(
@@ -107,7 +111,9 @@ def samples(
     )
 
 
-@variant_asset(io_manager_key="load_io", kinds={"postgres"}, deps=[variants], metadata={"table": "genomics.genotypes"})
+@variant_asset(
+    io_manager_key="load_io", kinds={"postgres"}, deps=[variants], metadata={"table": "genomics.genotypes"}
+)
 def genotypes(
     context: dg.AssetExecutionContext, inbox: InboxResource, warehouse: VariantWarehouse
 ) -> pa.RecordBatchReader:
@@ -117,9 +123,8 @@ def genotypes(
     """
     from genomics_assets.variants.inspection import genotype_reader
 
-    drop = inbox.drop(VCF_DROPS, context.partition_key)
     load = warehouse.expect_load(context.partition_key)
-    with warehouse.refusals(context.partition_key, drop.uri, context.run_id):
+    with warehouse.taking(inbox, VCF_DROPS, context.partition_key, context.run_id) as drop:
         return genotype_reader(drop, load_id=load.load_id, opened=inbox.local, check=inbox.check_unchanged,
                                genome=warehouse.genome(), fasta=Environment.from_environ().reference_fasta)  # fmt: skip
 

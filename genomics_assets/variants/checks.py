@@ -14,7 +14,7 @@ from genomics_assets.variants.expectations import (
 from genomics_assets.variants.partitions import vcf_partitions
 from resources.environment import Environment
 from resources.variant_lake import VariantLake
-from resources.variant_warehouse import CurrentLoad, VariantWarehouse
+from resources.variant_warehouse import VariantWarehouse
 
 VARIANTS = dg.AssetKey(["variants", "variants"])
 SUMMARY = dg.AssetKey(["variants", "variant_summary"])
@@ -22,19 +22,12 @@ SAMPLES = dg.AssetKey(["variants", "samples"])
 LAKE = dg.AssetKey(["variants", "variants_lake"])
 
 
-def _load_of(context: dg.AssetCheckExecutionContext, warehouse: VariantWarehouse) -> CurrentLoad:
-    load = warehouse.current_load(context.partition_key)
-    if load is None:
-        raise dg.Failure(f"{context.partition_key} has no load yet; materialize variants/variants first")
-    return load
-
-
 @dg.asset_check(asset=VARIANTS, partitions_def=vcf_partitions)
 def totals_reconcile(
     context: dg.AssetCheckExecutionContext, warehouse: VariantWarehouse
 ) -> dg.AssetCheckResult:
     """The file's total equals loaded plus skipped, and the table holds what the audit says was loaded."""
-    load = _load_of(context, warehouse)
+    load = warehouse.expect_load(context.partition_key)
     in_table = warehouse.count_variants(load.load_id)
     return dg.AssetCheckResult(
         passed=load.total == load.loaded + load.skipped and in_table == load.loaded,
@@ -53,7 +46,7 @@ def alleles_unique(
     context: dg.AssetCheckExecutionContext, warehouse: VariantWarehouse
 ) -> dg.AssetCheckResult:
     """No (chrom, pos, ref, alt) twice in one file: legal in VCF, but rarely meant."""
-    repeated = warehouse.count_duplicates(_load_of(context, warehouse).load_id)
+    repeated = warehouse.count_duplicates(warehouse.expect_load(context.partition_key).load_id)
     return dg.AssetCheckResult(
         passed=repeated == 0, severity=dg.AssetCheckSeverity.WARN, metadata={"repeated_rows": repeated}
     )
@@ -62,7 +55,7 @@ def alleles_unique(
 @dg.asset_check(asset=VARIANTS, partitions_def=vcf_partitions)
 def contigs_known(context: dg.AssetCheckExecutionContext, warehouse: VariantWarehouse) -> dg.AssetCheckResult:
     """Every row lies on a canonical chromosome that the header declares; others are kept, in the default partition."""
-    load = _load_of(context, warehouse)
+    load = warehouse.expect_load(context.partition_key)
     undeclared = warehouse.noted(load.load_id).get("undeclared_contig", 0)
     unplaced = {} if warehouse.genome() == "other" else warehouse.unplaced_contigs(load.load_id)
     return dg.AssetCheckResult(
@@ -85,7 +78,9 @@ def reference_matches(
         return dg.AssetCheckResult(
             passed=True, description="GENOMICS_REFERENCE_FASTA is not set: nothing to compare with"
         )
-    alleles = warehouse.reference_alleles(_load_of(context, warehouse).load_id, at_most=10_000)
+    alleles = warehouse.reference_alleles(
+        warehouse.expect_load(context.partition_key).load_id, at_most=10_000
+    )
     agreement = compare_with_reference(alleles, ReferenceFasta(fasta))
     return dg.AssetCheckResult(
         passed=not agreement.different,
@@ -102,7 +97,7 @@ def reference_matches(
 @dg.asset_check(asset=SAMPLES, partitions_def=vcf_partitions)
 def samples_known(context: dg.AssetCheckExecutionContext, warehouse: VariantWarehouse) -> dg.AssetCheckResult:
     """Every sample that the file names is in genomics.samples."""
-    load = _load_of(context, warehouse)
+    load = warehouse.expect_load(context.partition_key)
     unknown = warehouse.count_unknown_samples(load.load_id)
     tied, in_file = warehouse.count_load_samples(load.load_id), warehouse.samples_in_file(load.load_id)
     return dg.AssetCheckResult(
@@ -116,7 +111,7 @@ def ti_tv_expected(
     context: dg.AssetCheckExecutionContext, warehouse: VariantWarehouse
 ) -> dg.AssetCheckResult:
     """Transitions over transversions lie where sequencing of people puts them."""
-    transitions, transversions, *_ = warehouse.ratios(_load_of(context, warehouse).load_id)
+    transitions, transversions, *_ = warehouse.ratios(warehouse.expect_load(context.partition_key).load_id)
     expectation = ti_tv_expectation(transitions, transversions)
     return dg.AssetCheckResult(
         passed=expectation.met,
@@ -135,7 +130,7 @@ def het_hom_expected(
     context: dg.AssetCheckExecutionContext, warehouse: VariantWarehouse
 ) -> dg.AssetCheckResult:
     """Heterozygous over homozygous-ALT calls lie where outbred people have them."""
-    *_, het, hom = warehouse.ratios(_load_of(context, warehouse).load_id)
+    *_, het, hom = warehouse.ratios(warehouse.expect_load(context.partition_key).load_id)
     expectation = het_hom_expectation(het, hom)
     return dg.AssetCheckResult(
         passed=expectation.met,
@@ -150,7 +145,7 @@ def lake_reconciles(
     context: dg.AssetCheckExecutionContext, warehouse: VariantWarehouse, lake: VariantLake
 ) -> dg.AssetCheckResult:
     """The lake holds exactly as many rows of the load as the table."""
-    load = _load_of(context, warehouse)
+    load = warehouse.expect_load(context.partition_key)
     in_lake = lake.count_rows(load.load_id, warehouse.chromosomes(load.load_id))
     return dg.AssetCheckResult(
         passed=in_lake == load.loaded, metadata={"in_lake": in_lake, "in_table": load.loaded}
