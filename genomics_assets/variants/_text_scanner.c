@@ -317,7 +317,7 @@ static const struct {
 typedef struct {
     Text json; /* `"NAME":`, owned */
     uint8_t declared;
-    uint8_t odd; /* a declaration that the reference must judge, such as Number=0 with Type=String */
+    uint8_t odd; /* a name that only the reference takes */
     uint8_t number;
     uint8_t type;
     uint8_t role;
@@ -344,7 +344,7 @@ static const char *const SLOT_NAMES[2][N_SLOTS] = {
     {"Allele", "ALLELE_NUM", "Consequence", "IMPACT", "SYMBOL", "Gene", "Feature", "HGVSc", "HGVSp", "PICK",
      "CANONICAL"},
     {"Allele", NULL, "Annotation", "Annotation_Impact", "Gene_Name", "Gene_ID", "Feature_ID", "HGVS.c", "HGVS.p",
-     NULL, NULL},
+     "PICK", "CANONICAL"},
 };
 
 enum { MOST_FIELDS = 1024 };
@@ -372,6 +372,7 @@ typedef struct {
     int64_t *contig_lengths;
     Names terms;
     Term *term;
+    int32_t unknown_rank; /* of a term that is in no table: the least severe */
 } Plan;
 
 static void
@@ -615,6 +616,9 @@ real_put(RealColumn *column, size_t row, double value, int valid)
 
 enum {
     NOTE_CRLF,
+    NOTE_WRONG_COUNT,
+    NOTE_WRONG_TYPE,
+    NOTE_REPEATED,
     NOTE_UNDECLARED_INFO,
     NOTE_UNDECLARED_FILTER,
     NOTE_UNDECLARED_CONTIG,
@@ -626,10 +630,21 @@ enum {
 };
 
 static const char *const NOTE_NAMES[N_NOTES] = {
-    "crlf_line_ends",    "undeclared_info",              "undeclared_filter",
-    "undeclared_contig", "annotation_wrong_field_count", "annotation_without_allele",
-    "cut_to_column_width", "contig_not_standard",
+    "crlf_line_ends",
+    "info_wrong_count",
+    "info_wrong_type",
+    "info_repeated_key",
+    "undeclared_info",
+    "undeclared_filter",
+    "undeclared_contig",
+    "annotation_wrong_field_count",
+    "annotation_without_allele",
+    "cut_to_column_width",
+    "contig_not_standard",
 };
+
+/* As many lines of each reason are named. */
+enum { MOST_EXAMPLES = 5 };
 
 typedef enum { KIND_SNP, KIND_MNP, KIND_INDEL, KIND_STAR, KIND_NON_REF, KIND_BND, KIND_SV, N_KINDS } Kind;
 static const char *const KIND_NAMES[N_KINDS] = {"snp", "mnp", "indel", "star", "non_ref", "bnd", "sv"};
@@ -647,7 +662,7 @@ typedef struct {
     const InfoKey *key; /* NULL: not declared and of no use to a column */
     Text name, value;
     size_t items; /* comma-separated values */
-    int has_value;
+    uint8_t has_value, wrong_type;
 } InfoEntry;
 
 /* Which ALTs an annotation entry belongs to. */
@@ -689,6 +704,8 @@ typedef struct {
     size_t lines, records, skipped_no_alternate;
     int64_t noted[N_NOTES], line_noted[N_NOTES];
     int line_skipped;
+    size_t example[N_NOTES + 1][MOST_EXAMPLES]; /* lines of each note, then those of the skipped records */
+    size_t n_examples[N_NOTES + 1];
     Declined *declined;
     size_t n_declined, declined_capacity;
 
@@ -1014,7 +1031,7 @@ read_allele(Scan *s, Text written)
     if (written.n == 0)
         return DECLINED;
     if (all_bases(written)) {
-        if (text_equal(s->ref, written) || (s->plan->left_align && s->ref.n != written.n))
+        if (s->plan->left_align && s->ref.n != written.n)
             return DECLINED;
         trim(a);
         a->trimmed = a->ref.n != s->ref.n;
@@ -1097,6 +1114,8 @@ find_end(Scan *s, Allele *a, size_t which)
         a->end = s->end_value;
         return TAKEN;
     }
+    if (a->kind == KIND_SV && STARTS_WITH(a->alt, "<INS"))
+        a->end = a->pos;
     if (a->kind != KIND_SV || !names_a_span(a->alt) || !s->svlen.at)
         return TAKEN;
     if (count_sign(s->svlen, ',') + 1 != s->n_alleles)
@@ -1118,12 +1137,17 @@ add_undeclared(Scan *s, InfoEntry *entry)
 {
     enum { MOST_UNDECLARED = 64 };
     size_t before = (size_t)s->line_noted[NOTE_UNDECLARED_INFO];
-    if (before >= MOST_UNDECLARED || TEXT_IS(entry->name, "_orig") || is_dot(entry->name))
+    if (before >= MOST_UNDECLARED || TEXT_IS(entry->name, "_orig"))
         return DECLINED;
-    if (!entry->key)
-        for (size_t i = 0; i + 1 < s->n_entries; i++)
-            if (!s->entry[i].key && text_equal(s->entry[i].name, entry->name))
-                return DECLINED;
+    if (!entry->key) {
+        for (size_t i = 0; i + 1 < s->n_entries; i++) {
+            if (!s->entry[i].key && text_equal(s->entry[i].name, entry->name)) {
+                s->n_entries--;
+                s->line_noted[NOTE_REPEATED]++;
+                return TAKEN;
+            }
+        }
+    }
     s->line_noted[NOTE_UNDECLARED_INFO]++;
     return TAKEN;
 }
@@ -1166,15 +1190,20 @@ read_info_entry(Scan *s, Text name, Text value, int has_value)
     *entry = (InfoEntry){.key = known < 0 ? NULL : &s->plan->info_keys[known],
                          .name = name,
                          .value = value,
-                         .has_value = has_value};
+                         .has_value = has_value != 0};
     if (known < 0)
         return add_undeclared(s, entry);
-    if (s->seen[known] == s->seen_mark || entry->key->odd)
+    if (entry->key->odd)
         return DECLINED;
+    if (s->seen[known] == s->seen_mark) {
+        s->n_entries--;
+        s->line_noted[NOTE_REPEATED]++;
+        return TAKEN;
+    }
     s->seen[known] = s->seen_mark;
     if (entry->key->tag >= 0) {
         s->n_entries--;
-        return has_value ? read_annotations(s, entry->key->tag, value) : DECLINED;
+        return is_missing_text(value) ? TAKEN : read_annotations(s, entry->key->tag, value);
     }
     if (!entry->key->declared)
         TRY(add_undeclared(s, entry));
@@ -1196,8 +1225,6 @@ read_info(Scan *s)
         memset(s->seen, 0, (s->plan->n_info_keys + 1) * sizeof *s->seen);
         s->seen_mark = 1;
     }
-    if (is_dot(s->info))
-        return TAKEN;
     const char *at = s->info.at, *end = at + s->info.n;
     for (;;) {
         const char *equals = at, *stop;
@@ -1208,17 +1235,29 @@ read_info(Scan *s)
         Text value = {NULL, 0};
         if (has_value)
             value = text_of(equals + 1, stop);
-        TRY(read_info_entry(s, text_of(at, equals), value, has_value));
+        Text item = text_of(at, stop);
+        if (!is_missing_text(item))
+            TRY(read_info_entry(s, text_of(at, equals), value, has_value));
         if (stop == end)
             return TAKEN;
         at = stop + 1;
     }
 }
 
+/* Whether a value that is no strict number is no number by VCF's wider grammar either, as its first letter shows.
+   NaN and infinities begin with the letters left out here. */
+static int
+is_surely_text(Text t)
+{
+    char c = t.at[0];
+    return !is_digit(c) && !memchr("+-.nNiI", c, 7);
+}
+
 /* One value by its declared type. The buffer has room for twice the value and 8 bytes. */
 static Verdict
-put_typed(Scan *s, char **to, Text value, int type)
+put_typed(Scan *s, char **to, Text value, InfoEntry *entry)
 {
+    int type = entry->key->type;
     if (is_missing_text(value)) {
         *to = PUT(*to, "null");
         return TAKEN;
@@ -1228,26 +1267,30 @@ put_typed(Scan *s, char **to, Text value, int type)
         return TAKEN;
     }
     Decimal d;
-    if (!read_decimal(value, &d)) {
-        if (type != TYPE_FLOAT || !is_nan_text(value))
-            return DECLINED;
+    int number = read_decimal(value, &d);
+    if (number && (type == TYPE_FLOAT || d.integer)) {
+        *to = put(*to, value.at, value.n);
+        return TAKEN;
+    }
+    if (is_nan_text(value)) {
         *to = PUT(*to, "null");
         return TAKEN;
     }
-    if (type == TYPE_INTEGER && !d.integer)
+    if (!number && !is_surely_text(value))
         return DECLINED;
-    *to = put(*to, value.at, value.n);
+    entry->wrong_type = 1;
+    *to = put_json_text(*to, value, s->may_need_escape);
     return TAKEN;
 }
 
 static Verdict
-put_list(Scan *s, char **to, Text list, int type)
+put_list(Scan *s, char **to, InfoEntry *entry)
 {
-    const char *at = list.at, *end = at + list.n;
+    const char *at = entry->value.at, *end = at + entry->value.n;
     *(*to)++ = '[';
     for (;;) {
         const char *comma = find_near(at, end, ',');
-        TRY(put_typed(s, to, text_of(at, comma), type));
+        TRY(put_typed(s, to, text_of(at, comma), entry));
         if (comma == end)
             break;
         *(*to)++ = ',';
@@ -1257,41 +1300,43 @@ put_list(Scan *s, char **to, Text list, int type)
     return TAKEN;
 }
 
-/* Items that this ALT does not show must be right too: a wrong one counts for the record. */
+/* A Number=G list shows three of its values; the others must be judged too, for a wrong one counts. */
 static Verdict
-check_list(Scan *s, Text list, int type)
+judge_list(Scan *s, char *scratch, InfoEntry *entry)
 {
-    char scratch[2 * LONGEST_NUMBER + 8];
-    if (type == TYPE_TEXT)
-        return TAKEN;
-    const char *at = list.at, *end = at + list.n;
-    for (;;) {
-        const char *comma = find_near(at, end, ',');
-        char *to = scratch;
-        if (comma - at > LONGEST_NUMBER)
-            return DECLINED;
-        TRY(put_typed(s, &to, text_of(at, comma), type));
-        if (comma == end)
-            return TAKEN;
-        at = comma + 1;
-    }
+    return put_list(s, &scratch, entry);
 }
 
 static Verdict
-put_chosen(Scan *s, char **to, Text list, int type, const size_t *chosen, int n)
+put_chosen(Scan *s, char **to, InfoEntry *entry, const size_t *chosen, int n)
 {
     *(*to)++ = '[';
     for (int i = 0; i < n; i++) {
         if (i)
             *(*to)++ = ',';
-        TRY(put_typed(s, to, list_item(list, chosen[i]), type));
+        TRY(put_typed(s, to, list_item(entry->value, chosen[i]), entry));
     }
     *(*to)++ = ']';
     return TAKEN;
 }
 
+static size_t
+expected_items(int number, size_t alts)
+{
+    switch (number) {
+    case NUMBER_ALT:
+        return alts;
+    case NUMBER_ALLELE:
+        return alts + 1;
+    case NUMBER_GENOTYPE:
+        return (alts + 1) * (alts + 2) / 2;
+    default:
+        return 0;
+    }
+}
+
 static Verdict
-put_value(Scan *s, char **to, const InfoEntry *entry, size_t which)
+put_value(Scan *s, char **to, InfoEntry *entry, size_t which)
 {
     const InfoKey *key = entry->key;
     if (!entry->has_value) {
@@ -1306,32 +1351,33 @@ put_value(Scan *s, char **to, const InfoEntry *entry, size_t which)
         *to = put_json_text(*to, entry->value, s->may_need_escape);
         return TAKEN;
     }
-    size_t alts = s->n_alleles;
-    switch (key->number) {
-    case NUMBER_ONE:
-        return put_typed(s, to, entry->value, key->type);
-    case NUMBER_ALT:
-        if (entry->items != alts)
-            return DECLINED;
-        return put_typed(s, to, alts == 1 ? entry->value : list_item(entry->value, which), key->type);
-    case NUMBER_ALLELE: {
+    if (key->number == NUMBER_ONE)
+        return put_typed(s, to, entry->value, entry);
+    size_t expected = expected_items(key->number, s->n_alleles);
+    if (entry->items != expected)
+        return put_list(s, to, entry);
+    if (key->number == NUMBER_ALT)
+        return put_typed(s, to, list_item(entry->value, which), entry);
+    if (key->number == NUMBER_ALLELE) {
         size_t chosen[2] = {0, which + 1};
-        if (entry->items != alts + 1)
-            return DECLINED;
-        return put_chosen(s, to, entry->value, key->type, chosen, 2);
+        return put_chosen(s, to, entry, chosen, 2);
     }
-    case NUMBER_GENOTYPE: {
-        /* genotype j/k (j <= k) is number k (k + 1) / 2 + j */
-        size_t k = which + 1, row = k * (k + 1) / 2, chosen[3] = {0, row, row + k};
-        if (entry->items != (alts + 1) * (alts + 2) / 2)
-            return DECLINED;
-        if (which == 0)
-            TRY(check_list(s, entry->value, key->type));
-        return put_chosen(s, to, entry->value, key->type, chosen, 3);
-    }
-    default:
-        return put_list(s, to, entry->value, key->type);
-    }
+    /* genotype j/k (j <= k) is number k (k + 1) / 2 + j */
+    size_t k = which + 1, row = k * (k + 1) / 2, chosen[3] = {0, row, row + k};
+    if (which == 0)
+        TRY(judge_list(s, *to, entry));
+    return put_chosen(s, to, entry, chosen, 3);
+}
+
+/* What was odd about a value, once for the record, when its last ALT has been written. */
+static void
+note_value(Scan *s, const InfoEntry *entry)
+{
+    s->line_noted[NOTE_WRONG_TYPE] += entry->wrong_type;
+    if (!entry->key || !entry->key->declared || is_missing_text(entry->value))
+        return;
+    size_t expected = expected_items(entry->key->number, s->n_alleles);
+    s->line_noted[NOTE_WRONG_COUNT] += expected != 0 && entry->items != expected;
 }
 
 static size_t
@@ -1366,6 +1412,8 @@ emit_info(Scan *s, size_t row, size_t which)
             entry->items = count_sign(entry->value, ',') + 1;
         TRY(put_value(s, &to, entry, which));
         data->n = (size_t)(to - data->data);
+        if (which + 1 == s->n_alleles)
+            note_value(s, entry);
     }
     size_t orig = s->n_alleles > 1 || a->trimmed ? s->pos_text.n + s->ref.n + 2 * s->alt_text.n + 32 : 1;
     NEED(bytes_room(data, orig));
@@ -1448,12 +1496,12 @@ static inline Text
 entry_field(Text entry, const uint32_t *bar, int n_bars, int place)
 {
     if (place < 0 || place > n_bars)
-        return (Text){entry.at, 0};
+        return (Text){NULL, 0};
     size_t start = place ? bar[place - 1] + 1 : 0, end = place < n_bars ? bar[place] : entry.n;
     return text_of(entry.at + start, entry.at + end);
 }
 
-/* The rank of the most severe term; INT32_MAX without a term, -1 when a term is not in the table. */
+/* The rank of the most severe term; INT32_MAX without a consequence. */
 static int32_t
 most_severe(const Plan *plan, Text consequence, int *coding, int *lof)
 {
@@ -1466,17 +1514,26 @@ most_severe(const Plan *plan, Text consequence, int *coding, int *lof)
         while (stop < end && *stop != '&')
             stop++;
         int32_t known = names_get(&plan->terms, text_of(at, stop));
-        if (known < 0)
-            return -1;
-        const Term *term = &plan->term[known];
-        if (term->rank < best)
-            best = term->rank;
-        *coding |= term->coding;
-        *lof |= term->lof;
+        int32_t rank = known < 0 ? plan->unknown_rank : plan->term[known].rank;
+        if (rank < best)
+            best = rank;
+        if (known >= 0) {
+            *coding |= plan->term[known].coding;
+            *lof |= plan->term[known].lof;
+        }
         if (stop == end)
             return best;
         at = stop + 1;
     }
+}
+
+static int
+has_lower_case(Text t)
+{
+    for (size_t i = 0; i < t.n; i++)
+        if (t.at[i] >= 'a' && t.at[i] <= 'z')
+            return 1;
+    return 0;
 }
 
 /* Where several ALTs share the entries: by ALLELE_NUM, by the annotator's name, by the ALT as written. */
@@ -1493,6 +1550,8 @@ find_owner(Scan *s, int tag, Annotation *entry, Text number)
     }
     if (s->plan->format[tag].slot[SLOT_ALLELE] < 0)
         return TAKEN;
+    if (!entry->allele.at || has_lower_case(entry->allele))
+        return DECLINED;
     entry->owner = OWNER_NONE;
     for (size_t i = 0; i < s->n_alleles; i++) {
         if (tag == CSQ && text_equal(entry->allele, s->allele[i].annotator)) {
@@ -1520,16 +1579,16 @@ read_annotation(Scan *s, int tag, Text whole)
     Annotation *entry = &list->entry[list->n++];
     *entry = (Annotation){.whole = whole, .rank = INT32_MAX};
     entry->allele = entry_field(whole, bar, n_bars, format->slot[SLOT_ALLELE]);
+    int whole_entry = (size_t)n_bars + 1 == format->n_fields;
     if (s->n_alleles > 1)
-        TRY(find_owner(s, tag, entry, entry_field(whole, bar, n_bars, format->slot[SLOT_ALLELE_NUM])));
-    if ((size_t)n_bars + 1 != format->n_fields) {
+        TRY(find_owner(s, tag, entry,
+                       entry_field(whole, bar, n_bars, whole_entry ? format->slot[SLOT_ALLELE_NUM] : -1)));
+    if (!whole_entry) {
         s->line_noted[NOTE_FIELD_COUNT]++;
         return TAKEN;
     }
     entry->rank = most_severe(s->plan, entry_field(whole, bar, n_bars, format->slot[SLOT_CONSEQUENCE]), &ignored,
                               &ignored);
-    if (entry->rank < 0)
-        return DECLINED;
     Text pick = entry_field(whole, bar, n_bars, format->slot[SLOT_PICK]);
     Text canonical = entry_field(whole, bar, n_bars, format->slot[SLOT_CANONICAL]);
     entry->pick = TEXT_IS(pick, "1") ? 1 : 0;
@@ -1540,11 +1599,11 @@ read_annotation(Scan *s, int tag, Text whole)
 static Verdict
 read_annotations(Scan *s, int tag, Text value)
 {
-    if (!s->plan->format[tag].usable || is_dot(value))
+    if (!s->plan->format[tag].usable)
         return DECLINED;
-    if (s->n_alleles > 1 && tag == CSQ)
+    if (s->n_alleles > 1)
         for (size_t i = 0; i < s->n_alleles; i++)
-            if (!is_plain(s->allele[i].kind) && s->allele[i].kind != KIND_STAR)
+            if (s->allele[i].kind == KIND_SV || s->allele[i].kind == KIND_BND)
                 return DECLINED; /* VEP has names of its own for these */
     s->annotations[tag].present = 1;
     const char *at = value.at, *end = at + value.n;
@@ -1837,6 +1896,8 @@ read_quality(Text t, uint8_t *to)
     if (value < 0)
         return DECLINED;
     if (point < end && t.n > 1) {
+        if (end - point > 10)
+            return DECLINED;
         for (const char *at = point + 1; at < end; at++)
             if (!is_digit(*at))
                 return DECLINED;
@@ -1982,14 +2043,14 @@ split_line(Scan *s, Text line)
     const char *tab = find(at, end, '\t');
     s->info = text_of(at, tab);
     s->format = s->samples = (Text){NULL, 0};
+    if (tab == end)
+        return s->plan->n_samples ? DECLINED : TAKEN;
+    at = tab + 1;
+    tab = find(at, end, '\t');
     if ((tab == end) != (s->plan->n_samples == 0))
         return DECLINED;
     if (tab == end)
-        return TAKEN;
-    at = tab + 1;
-    tab = find(at, end, '\t');
-    if (tab == end)
-        return DECLINED;
+        return TAKEN; /* FORMAT without samples says nothing */
     s->format = text_of(at, tab);
     s->samples = text_of(tab + 1, end);
     return TAKEN;
@@ -2099,8 +2160,11 @@ emit_row(Scan *s, size_t which, Text id, double qual)
     TRY(emit_filter(s, row));
     TRY(emit_pick(s, row, which));
     TRY(emit_numeric(s, row, which));
+    int64_t cuts = s->line_noted[NOTE_CUT];
     TRY(put_cut(s, COLUMN_CLINVAR_SIG, row, s->clinvar_sig, 100));
     TRY(put_cut(s, COLUMN_CLINVAR_REVIEW, row, s->clinvar_review, 50));
+    if (which)
+        s->line_noted[NOTE_CUT] = cuts; /* the record's own text, counted with its first ALT */
     TRY(emit_info(s, row, which));
     TRY(emit_annotations(s, row, which));
     emit_counts(s, row, which);
@@ -2139,10 +2203,12 @@ take_rows(Scan *s, double qual)
     TRY(check_filters(s));
     if (!s->for_genotypes)
         TRY(read_info(s));
-    if (s->plan->n_samples) {
+    if (s->plan->n_samples && (s->plan->genotypes || s->for_genotypes)) {
         read_format(s);
         TRY(read_samples(s));
     }
+    else if (s->plan->n_samples)
+        TRY(count_samples(s));
     if (s->for_genotypes && (s->plan->n_samples == 0 || s->gt_place < 0))
         return TAKEN;
     NEED(columns_room(&s->columns, s->n_alleles, s->for_genotypes));
@@ -2203,6 +2269,30 @@ scan_begin(Scan *s, size_t chunk)
     return ok && columns_room(&s->columns, 1 + chunk / 256, s->for_genotypes);
 }
 
+static void
+keep_example(Scan *s, int reason)
+{
+    if (s->n_examples[reason] < MOST_EXAMPLES)
+        s->example[reason][s->n_examples[reason]++] = s->lines;
+}
+
+/* A line that was taken goes into the totals. */
+static void
+count_line(Scan *s)
+{
+    s->records++;
+    if (s->line_skipped) {
+        s->skipped_no_alternate++;
+        keep_example(s, N_NOTES);
+    }
+    for (int i = 0; i < N_NOTES; i++) {
+        if (s->line_noted[i] == 0)
+            continue;
+        s->noted[i] += s->line_noted[i];
+        keep_example(s, i);
+    }
+}
+
 /* False when memory ran out. */
 static int
 scan_chunk(Scan *s, Text chunk)
@@ -2225,10 +2315,7 @@ scan_chunk(Scan *s, Text chunk)
                     return 0;
             }
             else {
-                s->records++;
-                s->skipped_no_alternate += (size_t)s->line_skipped;
-                for (int i = 0; i < N_NOTES; i++)
-                    s->noted[i] += s->line_noted[i];
+                count_line(s);
             }
         }
         at = stop == end ? end : stop + 1;
@@ -2423,36 +2510,55 @@ declined_list(const Scan *s)
 }
 
 static int
-add_tally(PyObject *tally, const char *reason, int64_t count)
+add_item(PyObject *dict, const char *reason, PyObject *value)
 {
-    if (count == 0)
-        return 0;
-    PyObject *key = PyBytes_FromString(reason), *value = PyLong_FromLongLong(count);
-    int failed = !key || !value || PyDict_SetItem(tally, key, value) < 0;
+    PyObject *key = PyBytes_FromString(reason);
+    int failed = !key || !value || PyDict_SetItem(dict, key, value) < 0;
     Py_XDECREF(key);
     Py_XDECREF(value);
     return failed ? -1 : 0;
 }
 
+/* How often a reason came up, and its first lines. */
+static int
+add_reason(const Scan *s, int reason, const char *name, int64_t count, PyObject *counts, PyObject *examples)
+{
+    if (count == 0)
+        return 0;
+    PyObject *lines = PyList_New((Py_ssize_t)s->n_examples[reason]);
+    for (size_t i = 0; lines && i < s->n_examples[reason]; i++) {
+        PyObject *line = PyLong_FromSize_t(s->example[reason][i]);
+        if (line)
+            PyList_SET_ITEM(lines, (Py_ssize_t)i, line);
+        else
+            Py_CLEAR(lines);
+    }
+    if (add_item(examples, name, lines) < 0)
+        return -1;
+    return add_item(counts, name, PyLong_FromLongLong(count));
+}
+
 static PyObject *
 scan_result(ModuleState *state, Scan *s)
 {
-    PyObject *columns = PyDict_New(), *tally = PyDict_New(), *skipped = PyDict_New(), *declined = declined_list(s);
-    PyObject *result = NULL;
+    PyObject *columns = PyDict_New(), *tally = PyDict_New(), *skipped = PyDict_New(), *examples = PyDict_New();
+    PyObject *declined = declined_list(s), *result = NULL;
     Py_ssize_t rows = (Py_ssize_t)s->columns.rows;
-    int failed = !columns || !tally || !skipped || !declined;
+    int failed = !columns || !tally || !skipped || !examples || !declined;
     if (!failed)
         failed = (s->for_genotypes ? add_packed : add_columns)(state, columns, &s->columns) < 0;
     for (int i = 0; i < N_NOTES && !failed; i++)
-        failed = add_tally(tally, NOTE_NAMES[i], s->noted[i]) < 0;
-    failed = failed || add_tally(skipped, "no_alternate_allele", (int64_t)s->skipped_no_alternate) < 0;
+        failed = add_reason(s, i, NOTE_NAMES[i], s->noted[i], tally, examples) < 0;
     if (!failed)
-        result = Py_BuildValue("{s:n,s:O,s:O,s:n,s:n,s:O,s:O}", "rows", rows, "columns", columns, "declined", declined,
-                               "records", (Py_ssize_t)s->records, "lines", (Py_ssize_t)s->lines, "tally", tally,
-                               "skipped", skipped);
+        failed = add_reason(s, N_NOTES, "no_alternate_allele", (int64_t)s->skipped_no_alternate, skipped, examples) < 0;
+    if (!failed)
+        result = Py_BuildValue("{s:n,s:O,s:O,s:n,s:n,s:O,s:O,s:O}", "rows", rows, "columns", columns, "declined",
+                               declined, "records", (Py_ssize_t)s->records, "lines", (Py_ssize_t)s->lines, "tally",
+                               tally, "skipped", skipped, "examples", examples);
     Py_XDECREF(columns);
     Py_XDECREF(tally);
     Py_XDECREF(skipped);
+    Py_XDECREF(examples);
     Py_XDECREF(declined);
     return result;
 }
@@ -2562,16 +2668,14 @@ add_info_definition(Plan *plan, Text name, PyObject *definition)
         return -1;
     InfoKey key = {.declared = 1, .tag = -1};
     give_role(&key, name);
-    key.number = TEXT_IS(number, "0")   ? NUMBER_NONE
+    key.number = TEXT_IS(number, "0") || TEXT_IS(type, "Flag") ? NUMBER_NONE
                  : TEXT_IS(number, "1") ? NUMBER_ONE
                  : TEXT_IS(number, "A") ? NUMBER_ALT
                  : TEXT_IS(number, "R") ? NUMBER_ALLELE
                  : TEXT_IS(number, "G") ? NUMBER_GENOTYPE
                                         : NUMBER_LIST;
-    int flag = TEXT_IS(type, "Flag");
     key.type = TEXT_IS(type, "Integer") ? TYPE_INTEGER : TEXT_IS(type, "Float") ? TYPE_FLOAT : TYPE_TEXT;
-    key.odd = flag != (key.number == NUMBER_NONE) || TEXT_IS(name, "_orig") || is_dot(name) ||
-              !(flag || key.type != TYPE_TEXT || TEXT_IS(type, "String") || TEXT_IS(type, "Character"));
+    key.odd = TEXT_IS(name, "_orig") ? 1 : 0;
     for (size_t i = 0; i < name.n; i++)
         key.odd |= (unsigned char)name.at[i] < 33 || (unsigned char)name.at[i] > 126;
     return info_key_add(plan, name, key);
@@ -2608,18 +2712,14 @@ build_info_keys(Plan *plan, PyObject *source)
 static int
 slot_of(PyObject *fields, const char *name)
 {
-    int found = -1;
     for (Py_ssize_t i = 0; name && i < PyList_GET_SIZE(fields); i++) {
         Text field;
         if (get_text(PyList_GET_ITEM(fields, i), &field) < 0)
-            return -3;
-        if (!text_is(field, name, strlen(name)))
-            continue;
-        if (found >= 0)
             return -2;
-        found = (int)i;
+        if (text_is(field, name, strlen(name)))
+            return (int)i;
     }
-    return found;
+    return -1;
 }
 
 static int
@@ -2646,12 +2746,10 @@ add_format(Plan *plan, Text tag_name, PyObject *fields)
     format->usable = tag != BCSQ && format->n_fields > 0 && format->n_fields <= MOST_FIELDS;
     for (int i = 0; i < N_SLOTS && tag != BCSQ; i++) {
         format->slot[i] = slot_of(fields, SLOT_NAMES[tag][i]);
-        if (format->slot[i] == -3)
-            return -1;
         if (format->slot[i] == -2)
-            format->usable = 0; /* the same field twice: for the reference to say which */
+            return -1;
     }
-    if (tag != BCSQ && format->slot[SLOT_CONSEQUENCE] < 0)
+    if (tag != BCSQ && (format->slot[SLOT_CONSEQUENCE] < 0 || format->slot[SLOT_IMPACT] < 0))
         format->usable = 0;
     return 0;
 }
@@ -2738,6 +2836,8 @@ build_terms(Plan *plan, PyObject *source)
             PyErr_SetString(PyExc_ValueError, "a rank in plan['severity'] is out of range");
             return -1;
         }
+        if (rank >= plan->unknown_rank)
+            plan->unknown_rank = (int32_t)rank + 1;
         plan->term[k] = (Term){(int32_t)rank, (uint8_t)in_coding, (uint8_t)in_lof};
         if (!names_add(&plan->terms, name, k))
             return no_memory();
@@ -2851,7 +2951,8 @@ PyDoc_STRVAR(scan_doc,
              "Columns of the variants stream for the whole lines in `chunk`.\n\n"
              "`columns` maps a name to (validity, offsets, data) in Arrow's layout, None where a part is not needed.\n"
              "`declined` lists (rows before, start, end, line index) of the lines that the reference must take.\n"
-             "`rows`, `records` and `lines` are counts; `tally` and `skipped` map a reason to a count.");
+             "`rows`, `records` and `lines` are counts; `tally` and `skipped` map a reason to a count, `examples` to\n"
+             "the first line indices where it came up.");
 
 PyDoc_STRVAR(genotypes_doc,
              "genotypes(chunk) -> dict\n--\n\n"
