@@ -2,8 +2,8 @@
 
 Each column is first brought to the Arrow type that its target is made of (range-checked casts, dictionaries
 decoded, UUIDs parsed). Then its buffers are turned into rows: by a small C extension with the GIL released,
-or by its Python twin where the extension was not built or `GENOMICS_NATIVE=0` is set. Both give the same bytes.
-Nothing here talks to a server.
+or by its Python twin where the extension was not built or `GENOMICS_NATIVE=0` is set. Both give the same
+bytes. Nothing here talks to a server.
 
 What goes where (a domain counts as its base type):
 

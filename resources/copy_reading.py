@@ -136,7 +136,7 @@ def read_pandas(
 
 
 def as_pandas(table: pa.Table) -> pd.DataFrame:
-    """The table in pandas; integers with NULLs become nullable integers, as floats would not hold them all."""
+    """The table in pandas; integers with NULLs become nullable ones, as floats would not hold them all."""
     import pandas as pd
     import pyarrow as pa
 

@@ -1,4 +1,4 @@
-"""The PostgreSQL connection: a pool for each process, patience with a server that restarts, and a name for each session.
+"""The PostgreSQL connection: a pool for each process, patience with a restarting server, named sessions.
 
 What is done over a connection is the caller's matter.
 """
@@ -40,8 +40,9 @@ _PERMANENT = (
     "server does not support SSL",
 )
 
-# Pools outlive the copies that Dagster makes of a resource. The process is part of the key: a forked process must not
-# share a connection, and must not close one either, so it leaves its parent's pools where they are.
+# Pools outlive the copies that Dagster makes of a resource. The process is part of the key: a forked
+# process must not share a connection, and must not close one either, so it leaves its parent's pools where
+# they are.
 _pools: "dict[tuple[int, str, int], ConnectionPool[psycopg.Connection[Any]]]" = {}
 
 
@@ -52,12 +53,12 @@ class PostgresError(RuntimeError):
 class PostgresResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """Connections from one pool for each process.
 
-    The pool opens connections when they are asked for and closes idle ones. A connection is checked when it is taken;
-    a server that is restarting is waited for.
+    The pool opens connections when they are asked for and closes idle ones. A connection is checked when
+    it is taken; a server that is restarting is waited for.
     """
 
     url: str | None = None
-    """`postgresql://user:password@host:port/database`. None: `GENOMICS_POSTGRES_URL`, else the embedded server."""
+    """`postgresql://user:password@host:port/database`. None: `GENOMICS_POSTGRES_URL`, else embedded."""
 
     max_connections: int = 8
     """Connections that one process may hold at a time."""
@@ -82,10 +83,10 @@ class PostgresResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         lock_timeout: float | None = None,
         autocommit: bool = False,
     ) -> "Iterator[psycopg.Connection[Any]]":
-        """A connection whose transaction is committed at the end of the block, and rolled back on an exception.
+        """A connection; its transaction is committed at the end of the block, rolled back on an exception.
 
         Args:
-            application_name: shown in pg_stat_activity; default: names the run and the step where one is executing.
+            application_name: shown in pg_stat_activity; default: names the run and step that execute.
             statement_timeout: seconds, in place of the resource's; 0: none.
             lock_timeout: seconds, in place of the resource's; 0: none.
             autocommit: each statement is a transaction of its own, as VACUUM wants it.
@@ -126,7 +127,7 @@ class PostgresResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         lock_timeout: float,
         autocommit: bool,
     ) -> None:
-        """Settings hold for the check-out, also over commits and rollbacks, hence outside of any transaction."""
+        """Settings hold for the check-out, over commits and rollbacks, hence outside of a transaction."""
         connection.autocommit = True
         connection.execute(
             "SELECT set_config('application_name', %s, false), set_config('statement_timeout', %s, false), "
@@ -150,11 +151,7 @@ class PostgresResource(dg.ConfigurableResource):  # type: ignore[type-arg]
                 # The pool does not say why, so ask the server.
                 self._wait_for_server(deadline)
                 if time.monotonic() >= deadline:
-                    raise PostgresError(
-                        f"all {self.max_connections} connections of this process to {_shown(self._url())} were in "
-                        f"use for {self.patience_seconds:g} s. Remedy: raise max_connections of the resource, or "
-                        "give connections back sooner."
-                    ) from None
+                    raise PostgresError(self._all_in_use()) from None
 
     def _pool(self, deadline: float) -> "ConnectionPool[psycopg.Connection[Any]]":
         key = (os.getpid(), self._url(), self.max_connections)
@@ -163,7 +160,8 @@ class PostgresResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             key = (os.getpid(), self._url(), self.max_connections)
         pool = _pools.get(key)
         if pool is None:
-            # Two threads may get here at once: the dict keeps one pool, and a pool that was not opened holds nothing.
+            # Two threads may get here at once: the dict keeps one pool, and a pool that was not opened
+            # holds nothing.
             pool = _pools.setdefault(key, self._new_pool(self._url()))
             pool.open()
         return pool
@@ -197,38 +195,57 @@ class PostgresResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         delay = _FIRST_DELAY_SECONDS
         while True:
             url = self._url()
-            problem: str
             try:
                 psycopg.connect(url, **_session_settings()).close()
             except psycopg.OperationalError as error:
                 problem = _without_password(str(error).strip(), url)
             except (psycopg.ProgrammingError, ValueError) as error:
-                raise PostgresError(
-                    f"the URL {_shown(url)} cannot be used: {_without_password(str(error).strip(), url)}. Remedy: write "
-                    "postgresql://user:password@host:port/database, reserved characters percent-encoded."
-                ) from None
+                problem = _without_password(str(error).strip(), url)
+                raise PostgresError(_unusable(_shown(url), problem)) from None
             else:
                 return
             # Not chained: the driver's own text may repeat what the URL holds.
             if any(sign in problem for sign in _PERMANENT):
-                raise PostgresError(
-                    f"PostgreSQL at {_shown(url)} refuses the connection: {problem}. "
-                    "Remedy: check user, password and database in GENOMICS_POSTGRES_URL."
-                ) from None
+                raise PostgresError(_refused(_shown(url), problem)) from None
             if time.monotonic() + delay > deadline:
-                raise PostgresError(
-                    f"PostgreSQL at {_shown(url)} did not answer within {self.patience_seconds:g} s: {problem}. "
-                    "Remedy: start the server (`make up` starts the embedded one) or correct GENOMICS_POSTGRES_URL."
-                ) from None
+                raise PostgresError(_absent(_shown(url), problem, self.patience_seconds)) from None
             time.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 - spreads clients, keeps no secret
             delay = min(2 * delay, _LONGEST_DELAY_SECONDS)
             # An embedded server may come back on another port.
             self._resolved = None
 
+    def _all_in_use(self) -> str:
+        return (
+            f"all {self.max_connections} connections of this process to {_shown(self._url())} were in use "
+            f"for {self.patience_seconds:g} s. Remedy: raise max_connections of the resource, or give "
+            "connections back sooner."
+        )
+
     def _url(self) -> str:
         if self._resolved is None:
             self._resolved = self.url or _url_of_environment()
         return self._resolved
+
+
+def _unusable(shown: str, problem: str) -> str:
+    return (
+        f"the URL {shown} cannot be used: {problem}. "
+        "Remedy: write postgresql://user:password@host:port/database, reserved characters percent-encoded."
+    )
+
+
+def _refused(shown: str, problem: str) -> str:
+    return (
+        f"PostgreSQL at {shown} refuses the connection: {problem}. "
+        "Remedy: check user, password and database in GENOMICS_POSTGRES_URL."
+    )
+
+
+def _absent(shown: str, problem: str, seconds: float) -> str:
+    return (
+        f"PostgreSQL at {shown} did not answer within {seconds:g} s: {problem}. "
+        "Remedy: start the server (`make up` starts the embedded one) or correct GENOMICS_POSTGRES_URL."
+    )
 
 
 def session_name(run_id: str | None, step: str | None) -> str:
