@@ -358,6 +358,8 @@ typedef struct {
 typedef struct {
     int32_t rank;
     uint8_t coding, lof;
+    uint8_t n_impact;
+    char impact[20]; /* as wide as the column */
 } Term;
 
 typedef struct {
@@ -1165,10 +1167,10 @@ read_role(Scan *s, const InfoEntry *entry)
         s->svlen = entry->value;
         break;
     case ROLE_CLINVAR_SIG:
-        s->clinvar_sig = entry->value;
+        s->clinvar_sig = is_dot(entry->value) ? (Text){NULL, 0} : entry->value;
         break;
     case ROLE_CLINVAR_REVIEW:
-        s->clinvar_review = entry->value;
+        s->clinvar_review = is_dot(entry->value) ? (Text){NULL, 0} : entry->value;
         break;
     default:
         s->candidate[entry->key->candidate] = entry->value;
@@ -1501,28 +1503,37 @@ entry_field(Text entry, const uint32_t *bar, int n_bars, int place)
     return text_of(entry.at + start, entry.at + end);
 }
 
-/* The rank of the most severe term; INT32_MAX without a consequence. */
-static int32_t
-most_severe(const Plan *plan, Text consequence, int *coding, int *lof)
+/* What follows from the terms of a consequence. */
+typedef struct {
+    int32_t rank; /* of the most severe; INT32_MAX without a consequence */
+    const Term *term; /* the most severe; NULL where it is in no table */
+    int coding, lof;
+} Severity;
+
+static Severity
+judge(const Plan *plan, Text consequence)
 {
-    int32_t best = INT32_MAX;
+    Severity found = {.rank = INT32_MAX};
     const char *at = consequence.at, *end = at + consequence.n;
     if (at == end)
-        return best;
+        return found;
     for (;;) {
         const char *stop = at;
         while (stop < end && *stop != '&')
             stop++;
         int32_t known = names_get(&plan->terms, text_of(at, stop));
-        int32_t rank = known < 0 ? plan->unknown_rank : plan->term[known].rank;
-        if (rank < best)
-            best = rank;
-        if (known >= 0) {
-            *coding |= plan->term[known].coding;
-            *lof |= plan->term[known].lof;
+        const Term *term = known < 0 ? NULL : &plan->term[known];
+        int32_t rank = term ? term->rank : plan->unknown_rank;
+        if (rank < found.rank) {
+            found.rank = rank;
+            found.term = term;
+        }
+        if (term) {
+            found.coding |= term->coding;
+            found.lof |= term->lof;
         }
         if (stop == end)
-            return best;
+            return found;
         at = stop + 1;
     }
 }
@@ -1571,7 +1582,7 @@ read_annotation(Scan *s, int tag, Text whole)
     const EntryFormat *format = &s->plan->format[tag];
     uint32_t bar[MOST_FIELDS];
     AnnotationList *list = &s->annotations[tag];
-    int n_bars = split_bars(whole, bar, MOST_FIELDS), ignored = 0;
+    int n_bars = split_bars(whole, bar, MOST_FIELDS);
     if (whole.n == 0 || n_bars < 0)
         return DECLINED;
     if (list->n == list->capacity)
@@ -1587,8 +1598,7 @@ read_annotation(Scan *s, int tag, Text whole)
         s->line_noted[NOTE_FIELD_COUNT]++;
         return TAKEN;
     }
-    entry->rank = most_severe(s->plan, entry_field(whole, bar, n_bars, format->slot[SLOT_CONSEQUENCE]), &ignored,
-                              &ignored);
+    entry->rank = judge(s->plan, entry_field(whole, bar, n_bars, format->slot[SLOT_CONSEQUENCE])).rank;
     Text pick = entry_field(whole, bar, n_bars, format->slot[SLOT_PICK]);
     Text canonical = entry_field(whole, bar, n_bars, format->slot[SLOT_CANONICAL]);
     entry->pick = TEXT_IS(pick, "1") ? 1 : 0;
@@ -1654,7 +1664,7 @@ static Verdict
 put_cut(Scan *s, int column, size_t row, Text t, size_t width)
 {
     TextColumn *c = &s->columns.text[column];
-    if (is_missing_text(t)) {
+    if (t.n == 0) {
         text_null(c, row);
         return TAKEN;
     }
@@ -1693,7 +1703,7 @@ emit_pick(Scan *s, size_t row, size_t which)
                                  COLUMN_HGVS_P, COLUMN_CONSEQUENCE, COLUMN_IMPACT};
     Columns *c = &s->columns;
     const Annotation *best = NULL;
-    int tag = CSQ, coding = 0, lof = 0;
+    int tag = CSQ;
     for (; tag <= ANN; tag++)
         if ((best = pick_annotation(s, tag, which)))
             break;
@@ -1710,9 +1720,11 @@ emit_pick(Scan *s, size_t row, size_t which)
     Text field[N_SLOTS];
     for (int i = 0; i < N_SLOTS; i++)
         field[i] = entry_field(best->whole, bar, n_bars, format->slot[i]);
-    most_severe(s->plan, field[SLOT_CONSEQUENCE], &coding, &lof);
-    set_bit(c->is_coding, row, coding);
-    set_bit(c->is_lof, row, lof);
+    Severity severity = judge(s->plan, field[SLOT_CONSEQUENCE]);
+    set_bit(c->is_coding, row, severity.coding);
+    set_bit(c->is_lof, row, severity.lof);
+    if (format->slot[SLOT_IMPACT] < 0 && severity.term)
+        field[SLOT_IMPACT] = (Text){severity.term->impact, severity.term->n_impact};
     if (field[SLOT_IMPACT].n > 20)
         return DECLINED;
     TRY(put_cut(s, COLUMN_GENE, row, field[SLOT_SYMBOL].n ? field[SLOT_SYMBOL] : field[SLOT_GENE], 100));
@@ -2252,6 +2264,7 @@ scan_begin(Scan *s, size_t chunk)
 {
     const Plan *plan = s->plan;
     s->seen = calloc(plan->n_info_keys + 1, sizeof *s->seen);
+    s->gt_place = s->dp_place = s->gq_place = -1;
     int ok = s->seen != NULL;
     if (s->for_genotypes) {
         size_t n = plan->n_samples ? plan->n_samples : 1;
@@ -2749,7 +2762,7 @@ add_format(Plan *plan, Text tag_name, PyObject *fields)
         if (format->slot[i] == -2)
             return -1;
     }
-    if (tag != BCSQ && (format->slot[SLOT_CONSEQUENCE] < 0 || format->slot[SLOT_IMPACT] < 0))
+    if (tag != BCSQ && format->slot[SLOT_CONSEQUENCE] < 0)
         format->usable = 0;
     return 0;
 }
@@ -2838,7 +2851,16 @@ build_terms(Plan *plan, PyObject *source)
         }
         if (rank >= plan->unknown_rank)
             plan->unknown_rank = (int32_t)rank + 1;
-        plan->term[k] = (Term){(int32_t)rank, (uint8_t)in_coding, (uint8_t)in_lof};
+        Text impact;
+        if (get_text(PyTuple_GET_ITEM(value, 1), &impact) < 0)
+            return -1;
+        Term *term = &plan->term[k];
+        if (impact.n > sizeof term->impact) {
+            PyErr_SetString(PyExc_ValueError, "an impact in plan['severity'] is longer than its column");
+            return -1;
+        }
+        *term = (Term){(int32_t)rank, (uint8_t)in_coding, (uint8_t)in_lof, (uint8_t)impact.n, ""};
+        memcpy(term->impact, impact.at, impact.n);
         if (!names_add(&plan->terms, name, k))
             return no_memory();
     }
