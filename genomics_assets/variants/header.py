@@ -1,7 +1,8 @@
 """The header of a VCF: what a file says about itself before its first record.
 
 Reads any VCF 4.x header, the untidy ones of the field included: a line that declares nothing that is
-needed here is passed over, while what the rows rest on (`##fileformat`, the column line, sample names) must be right.
+needed here is passed over, while what the rows rest on (`##fileformat`, the column line, sample names) must
+be right.
 """
 
 from __future__ import annotations
