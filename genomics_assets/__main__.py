@@ -1,0 +1,116 @@
+"""The command line: `python -m genomics_assets up | demo | drain | env | down`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from resources.environment import Environment
+
+_DESCRIPTION = """\
+Dropped genomics files become trustworthy, queryable, versioned data.
+
+State (embedded servers, inbox, objects, Dagster home) is kept under GENOMICS_HOME, ./.genomics by default.
+"""
+
+_VARIABLES = """\
+environment variables:
+  GENOMICS_HOME              where all state is kept                        (./.genomics)
+  GENOMICS_INBOX             where files are dropped: a folder or s3://…    ($GENOMICS_HOME/inbox)
+  GENOMICS_POSTGRES_URL      a PostgreSQL of your own, version 15 or newer  (embedded)
+  GENOMICS_MONGO_URL         a MongoDB of your own                          (embedded)
+  GENOMICS_OBJECT_STORE_URL  file://… or s3://bucket/prefix                 (file://$GENOMICS_HOME/objects)
+  GENOMICS_S3_ENDPOINT_URL   an S3 server that is not Amazon's
+  GENOMICS_REFERENCE_FASTA   the genome to left-align and check alleles against
+  GENOMICS_GENOME            human or other; chosen once for a warehouse    (human)
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    options = _parser().parse_args(arguments)
+    from resources.embedded import ServerError
+    from resources.environment import Environment as Settings
+    from resources.environment import SettingError
+    from resources.migrations import MigrationError
+
+    expected: tuple[type[Exception], ...] = (ServerError, SettingError, MigrationError)
+    if options.command == "up":
+        from genomics_assets.commands.up import UpError
+
+        expected = (*expected, UpError)
+    if getattr(options, "inbox", None):
+        os.environ["GENOMICS_INBOX"] = options.inbox
+    try:
+        return _run(options, Settings.from_environ())
+    except expected as error:
+        print(f"genomics_assets {options.command}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(options: argparse.Namespace, environment: Environment) -> int:
+    if options.command == "up":
+        from genomics_assets.commands.up import up
+
+        return up(environment, options.port)
+    if options.command == "demo":
+        from genomics_assets.commands.headless import demo
+
+        return demo(environment)
+    if options.command == "drain":
+        from genomics_assets.commands.headless import drain_inbox
+
+        return drain_inbox(environment)
+    if options.command == "env":
+        return _print_settings(environment)
+    return _stop(environment)
+
+
+def _print_settings(environment: Environment) -> int:
+    from genomics_assets.commands.stack import shell_line, start_stack
+    from resources.embedded import pin_servers
+
+    stack = start_stack(environment)
+    pin_servers(environment.home)
+    for name, value in stack.variables().items():
+        print(shell_line(name, value))
+    return 0
+
+
+def _stop(environment: Environment) -> int:
+    from resources.embedded import stop_servers
+
+    stop_servers(environment.home)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m genomics_assets",
+        description=_DESCRIPTION,
+        epilog=_VARIABLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    up = commands.add_parser("up", help="run everything until Ctrl-C, and drop the bundled examples once")
+    up.add_argument("--port", type=int, default=3000, help="port of the UI on 127.0.0.1 (default: 3000)")
+    commands.add_parser("demo", help="load the bundled examples without the UI, and print what came of them")
+    drain = commands.add_parser("drain", help="load everything new in the inbox without a daemon, and exit")
+    drain.add_argument(
+        "--inbox", metavar="URL", help="a folder or s3://bucket/prefix (default: GENOMICS_INBOX)"
+    )
+    commands.add_parser(
+        "env", help="start the servers, keep them running, and print the settings as NAME=value"
+    )
+    commands.add_parser("down", help="stop the embedded servers")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

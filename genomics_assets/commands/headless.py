@@ -1,0 +1,38 @@
+"""`drain` and `demo`: everything that the inbox holds, loaded without a daemon and without the UI."""
+
+from __future__ import annotations
+
+from resources.environment import Environment
+
+
+def drain_inbox(environment: Environment) -> int:
+    """Load what is new in the inbox; one line for each file. Returns the exit status: 0 if no run failed."""
+    return _drain(environment, report=False)
+
+
+def demo(environment: Environment) -> int:
+    """Load the bundled examples, and print what came of each file and each check. Returns the exit status."""
+    return _drain(environment, report=True)
+
+
+def _drain(environment: Environment, *, report: bool) -> int:
+    from genomics_assets.commands.stack import dagster_variables, drop_examples, start_stack
+
+    stack = start_stack(environment)
+    if report:
+        drop_examples(environment)
+    with dagster_variables(stack):
+        # Imported late: all of Dagster and the code location come with it.
+        from dagster import DagsterInstance
+
+        from genomics_assets.definitions import build_definitions
+        from sensors.drain import drain
+
+        definitions = build_definitions()
+        with DagsterInstance.get() as instance:
+            status = drain(definitions, instance)
+            if report:
+                from genomics_assets.demo_report import print_report
+
+                print_report(instance, definitions)
+    return status

@@ -1,0 +1,191 @@
+"""What a command needs before it can work: servers, tables, the Dagster home, the bundled examples."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+
+from resources.environment import Environment
+
+PROJECT = Path(__file__).resolve().parents[2]
+"""The checkout: it holds `dagster.yaml`, `workspace.yaml` and the examples."""
+
+_DAGSTER_SCHEMA = "dagster"
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Addresses of what runs.
+
+    Attributes:
+        environment: the settings that led here.
+        postgres_url: PostgreSQL's address, with its password.
+        mongo_url: the MongoDB-wire server's address.
+        migrated: the revisions that were applied just now.
+    """
+
+    environment: Environment
+    postgres_url: str
+    mongo_url: str
+    migrated: list[str]
+
+    @property
+    def dagster_home(self) -> Path:
+        """Dagster's home: its settings, compute logs and artefacts."""
+        return self.environment.home / "dagster"
+
+    def dagster_variables(self) -> dict[str, str]:
+        """What the processes of Dagster need to know.
+
+        The servers' addresses are not among it: each process asks for the embedded server itself, and so keeps
+        it running, and finds it again should its port have changed.
+        """
+        return {
+            "GENOMICS_HOME": str(self.environment.home),
+            "DAGSTER_HOME": str(self.dagster_home),
+            "GENOMICS_DAGSTER_STORAGE_URL": dagster_storage_url(self.postgres_url),
+            # `telemetry: enabled: false` alone leaves the thread on that posts what is in $DAGSTER_HOME/logs.
+            "DAGSTER_DISABLE_TELEMETRY": "1",
+        }
+
+    def variables(self) -> dict[str, str]:
+        """The effective settings, with secrets; `env` prints them."""
+        environment = self.environment
+        optional = {
+            "GENOMICS_S3_ENDPOINT_URL": environment.s3_endpoint_url,
+            "GENOMICS_REFERENCE_FASTA": environment.reference_fasta and str(environment.reference_fasta),
+        }
+        return {
+            "GENOMICS_HOME": str(environment.home),
+            "GENOMICS_INBOX": environment.inbox,
+            "GENOMICS_POSTGRES_URL": self.postgres_url,
+            "GENOMICS_MONGO_URL": self.mongo_url,
+            "GENOMICS_OBJECT_STORE_URL": environment.object_store_url,
+            "GENOMICS_GENOME": environment.genome,
+            **{name: value for name, value in optional.items() if value},
+            **self.dagster_variables(),
+        }
+
+
+def start_stack(environment: Environment) -> Stack:
+    """Start the embedded servers where they are needed; bring database and Dagster home up to date.
+
+    Raises:
+        ServerError: when a server cannot start.
+        MigrationError: when the database is not one that this version can use.
+    """
+    from resources.embedded import ensure_servers
+    from resources.migrations import migrate
+
+    postgres_url, mongo_url = ensure_servers(environment)
+    stack = Stack(environment, postgres_url, mongo_url, migrate(postgres_url, environment.genome))
+    _make_dagster_home(stack.dagster_home)
+    _make_dagster_tables(stack)
+    if "://" not in environment.inbox:
+        Path(environment.inbox).mkdir(parents=True, exist_ok=True)
+    return stack
+
+
+@contextmanager
+def dagster_variables(stack: Stack) -> Iterator[None]:
+    """Dagster's variables in this process's own environment."""
+    before = dict(os.environ)
+    os.environ.update(stack.dagster_variables())
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def dagster_storage_url(postgres_url: str) -> str:
+    """The address of Dagster's own tables: the same database, in a schema of their own.
+
+    Dagster's storage works with psycopg2 alone, so the driver is named.
+
+    >>> dagster_storage_url("postgresql://ann:pw@db:5432/genomics?sslmode=require")
+    'postgresql+psycopg2://ann:pw@db:5432/genomics?sslmode=require&options=-csearch_path%3Ddagster'
+    """
+    parts = urlsplit(postgres_url)
+    query = dict(parse_qsl(parts.query))
+    query["options"] = f"{query.get('options', '')} -csearch_path={_DAGSTER_SCHEMA}".strip()
+    return urlunsplit(parts._replace(scheme="postgresql+psycopg2", query=urlencode(query, quote_via=quote)))
+
+
+def drop_examples(environment: Environment, examples: Path = PROJECT / "examples" / "inbox") -> int:
+    """Copy the bundled examples into the inbox, once in the life of a home; returns how many were copied.
+
+    Only into an inbox under the home: a folder or bucket of one's own gets no examples among its data.
+    """
+    marker = environment.home / "examples-dropped"
+    inbox = Path(environment.inbox)
+    if marker.exists() or not examples.is_dir() or not inbox.is_relative_to(environment.home):
+        return 0
+    files = [file for file in sorted(examples.rglob("*")) if file.is_file()]
+    copied = sum(_drop(file, inbox / file.relative_to(examples)) for file in files)
+    marker.touch()
+    return copied
+
+
+def shell_line(name: str, value: str) -> str:
+    """One setting as a shell reads it; quoted only where it has to be.
+
+    >>> shell_line("GENOMICS_HOME", "/data/my genomes")
+    "GENOMICS_HOME='/data/my genomes'"
+    """
+    return f"{name}={shlex.quote(value) if _needs_quotes(value) else value}"
+
+
+def _needs_quotes(value: str) -> bool:
+    # shlex quotes '=' and '?' as well; inside an assignment neither means anything to a shell.
+    return shlex.quote(value.replace("=", "").replace("?", "")) != value.replace("=", "").replace("?", "")
+
+
+def _drop(source: Path, target: Path) -> bool:
+    if target.exists():
+        return False
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # A hidden name first, so that nobody sees a file that is not complete.
+    unfinished = target.with_name(f".{target.name}.part")
+    shutil.copyfile(source, unfinished)
+    unfinished.replace(target)
+    return True
+
+
+def _make_dagster_home(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = (PROJECT / "dagster.yaml").read_text()
+    file = folder / "dagster.yaml"
+    if not file.exists() or file.read_text() != settings:
+        new = file.with_suffix(f".{os.getpid()}")
+        new.write_text(settings)
+        new.replace(file)
+
+
+def _make_dagster_tables(stack: Stack) -> None:
+    """Create or upgrade Dagster's tables before its processes start, which would otherwise race to do so."""
+    from importlib.metadata import version as version_of
+
+    import psycopg
+
+    ours = version_of("dagster")
+    version = stack.dagster_home / "storage-version"
+    with psycopg.connect(stack.postgres_url, autocommit=True) as connection:
+        # Two starters wait for one another; the lock goes with the connection.
+        connection.execute("SELECT pg_advisory_lock(hashtext('genomics_assets: tables of Dagster'))")
+        connection.execute(f"CREATE SCHEMA IF NOT EXISTS {_DAGSTER_SCHEMA}")
+        found = connection.execute("SELECT to_regclass('dagster.job_ticks')").fetchone()
+        if found and found[0] and version.exists() and version.read_text() == ours:
+            return
+        from dagster import DagsterInstance
+
+        with dagster_variables(stack), DagsterInstance.from_config(str(stack.dagster_home)) as instance:
+            if found and found[0]:
+                instance.upgrade()
+    version.write_text(ours)

@@ -1,0 +1,108 @@
+"""Where everything is: the settings of this process, read from its environment variables once.
+
+This module knows names and defaults. It starts nothing and connects to nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, cast, get_args
+
+Genome = Literal["human", "other"]
+
+_PASSWORD = re.compile(r"(?<=://)([^/?#@:]*):[^/?#]*(?=@)")
+_PASSWORD_OPTION = re.compile(r"(?i)(?<=[?&]password=)[^&#]*")
+
+
+class SettingError(ValueError):
+    """An environment variable holds what the project cannot use; the message names it and the remedy."""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """The settings of one checkout. The addresses that may hold a password stay out of its `repr`.
+
+    Attributes:
+        home: state of the embedded servers, inbox, objects and Dagster home; an absolute path.
+        inbox: where files are dropped: an absolute folder or an `s3://` URL.
+        postgres_url: `postgresql://…` of a server of one's own, or None for the embedded one.
+        mongo_url: `mongodb://…` of a server of one's own, or None for the embedded one.
+        object_store_url: `file://` and an absolute folder, or `s3://bucket/prefix`.
+        s3_endpoint_url: the S3 server, where it is not Amazon's.
+        reference_fasta: the genome that alleles are left-aligned and checked against.
+        genome: which contigs the warehouse is made for.
+    """
+
+    home: Path
+    inbox: str
+    postgres_url: str | None = field(repr=False)
+    mongo_url: str | None = field(repr=False)
+    object_store_url: str
+    s3_endpoint_url: str | None
+    reference_fasta: Path | None
+    genome: Genome
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str] = os.environ) -> Environment:
+        """Read the settings; a variable that is empty counts as not set.
+
+        Raises:
+            SettingError: when a value is not of the form that its variable needs.
+        """
+        home = _folder(environ.get("GENOMICS_HOME") or ".genomics")
+        reference = environ.get("GENOMICS_REFERENCE_FASTA")
+        return cls(
+            home=home,
+            inbox=_place(environ.get("GENOMICS_INBOX") or str(home / "inbox")),
+            postgres_url=_address(environ, "GENOMICS_POSTGRES_URL", ("postgresql", "postgres")),
+            mongo_url=_address(environ, "GENOMICS_MONGO_URL", ("mongodb", "mongodb+srv")),
+            object_store_url=environ.get("GENOMICS_OBJECT_STORE_URL") or f"file://{home / 'objects'}",
+            s3_endpoint_url=_address(environ, "GENOMICS_S3_ENDPOINT_URL", ("http", "https")),
+            reference_fasta=_folder(reference) if reference else None,
+            genome=_genome(environ.get("GENOMICS_GENOME") or "human"),
+        )
+
+
+def masked(url: str) -> str:
+    """The URL with its password replaced, fit for logs, errors and metadata.
+
+    >>> masked("postgresql://ann:secret@db/genomics")
+    'postgresql://ann:***@db/genomics'
+    >>> masked("s3://bucket/prefix")
+    's3://bucket/prefix'
+    """
+    return _PASSWORD_OPTION.sub("***", _PASSWORD.sub(r"\1:***", url))
+
+
+def _folder(value: str) -> Path:
+    return Path(os.path.abspath(Path(value).expanduser()))  # noqa: PTH100 - resolve() would follow the last link
+
+
+def _place(value: str) -> str:
+    if value.startswith("file://"):
+        return str(_folder(value.removeprefix("file://")))
+    return value if "://" in value else str(_folder(value))
+
+
+def _address(environ: Mapping[str, str], name: str, schemes: tuple[str, ...]) -> str | None:
+    value = environ.get(name)
+    if not value:
+        return None
+    if not value.startswith(tuple(f"{scheme}://" for scheme in schemes)):
+        raise SettingError(
+            f"{name} is {masked(value)!r}, which does not start with {schemes[0]}://. "
+            f"Remedy: write it as {schemes[0]}://…, or unset it."
+        )
+    return value
+
+
+def _genome(value: str) -> Genome:
+    if value not in get_args(Genome):
+        raise SettingError(
+            f"GENOMICS_GENOME is {value!r}. Remedy: set it to 'human' or 'other', or unset it."
+        )
+    return cast(Genome, value)
