@@ -86,7 +86,7 @@ def read_header(path: Path, *, file_name: str | None = None) -> VcfHeader:
     try:
         return parse_header(_lines(TextChunks(path, _HEADER_CHUNK)))
     except InputError as error:
-        raise error.in_file(file_name or path.name) from error
+        raise error.in_file(file_name or path.name) from error.__cause__
 
 
 def native_scanner() -> ModuleType | None:
@@ -152,7 +152,7 @@ class VariantStream:
                 if len(columns["pos"]):
                     yield self._finish(columns)
         except InputError as error:
-            raise error.in_file(self._file_name) from error
+            raise error.in_file(self._file_name) from error.__cause__
         self.tally.content_hash = chunks.content_hash
 
     def genotype_batches(self) -> Iterator[pa.RecordBatch]:
@@ -181,7 +181,7 @@ class VariantStream:
                 if batch.num_rows:
                     yield batch
         except InputError as error:
-            raise error.in_file(self._file_name) from error
+            raise error.in_file(self._file_name) from error.__cause__
 
     # -- lines -----------------------------------------------------------------------------------------------
 
