@@ -2,7 +2,7 @@
 
 A domain states its keys as a frozen dataclass; `read_sidecar` fills it and refuses everything else with the
 line. A field may be `str`, `int`, `float`, `bool`, `Literal[...]`, a list or tuple of one of these, a dict
-with text keys, another dataclass, or any of them `| None`. `field(metadata={"max_length": 20})` limits a text.
+with text keys, another dataclass, or any of them `| None`; `field(metadata={"max_length": 20})` limits text.
 """
 
 from __future__ import annotations

@@ -1,0 +1,192 @@
+"""Pictures of a load, as PNG bytes small enough for the event log.
+
+Colours are those of Okabe and Ito (2008), told apart by colour-blind readers too. The same counts give the
+same bytes: no date, no version and no setting of the user's matplotlib enters.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from genomics_assets.variants.summary import FREQUENCY_EDGES, LoadSummary
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = {
+    "snp": "#0072B2",
+    "indel": "#E69F00",
+    "mnp": "#009E73",
+    "sv": "#CC79A7",
+    "bnd": "#D55E00",
+    "star": "#56B4E9",
+    "non_ref": "#8C8C8C",
+}
+_UNKNOWN_TYPE = "#4D4D4D"
+_INK, _FAINT, _GRID = "#222222", "#666666", "#E3E3E3"
+# Enough for every flat colour and its softened edges, and a third of the bytes of full colour.
+_PALETTE_SIZE = 64
+_LONGEST_LABEL = 14
+
+
+def chromosome_picture(summary: LoadSummary) -> bytes:
+    """Stacked bars: variants by chromosome and type, chromosomes in their natural order; a PNG.
+
+    Beyond thirty contigs the smallest are one bar, `other`, or words where that bar would dwarf the rest.
+    """
+    with _figure(9.6, 4.2) as (figure, axes):
+        counts = summary.counts_by_chromosome()
+        total = summary.total.variants
+        subtitle = f"{total:,} variant{'' if total == 1 else 's'}"
+        if _dwarfs_the_rest(counts):
+            left_out = sum(counts.pop("other").values())
+            smaller = len(summary.chromosomes) - len(counts)
+            subtitle += f", {left_out:,} of them on {smaller:,} smaller contigs not drawn"
+        _title(axes, "Variants by chromosome and type", subtitle)
+        if not counts:
+            return _png(_say_nothing(figure, axes))
+        places = range(len(counts))
+        floor = [0] * len(counts)
+        for kind in summary.types:
+            heights = [by_type.get(kind, 0) for by_type in counts.values()]
+            axes.bar(
+                places,
+                heights,
+                bottom=floor,
+                width=min(0.78, 0.1 * len(counts) + 0.1),
+                color=COLOURS.get(kind, _UNKNOWN_TYPE),
+                label=kind,
+            )
+            floor = [low + height for low, height in zip(floor, heights, strict=True)]
+        labels = [_label(chrom) for chrom in counts]
+        crowded = sum(map(len, labels)) > 75
+        axes.set_xticks(list(places), labels)
+        if crowded:
+            axes.tick_params(axis="x", labelsize=8.5, pad=5)
+            for text in axes.get_xticklabels():
+                text.set(rotation=45, rotation_mode="anchor", ha="right", va="center")
+        axes.set_xlim(-0.7, len(counts) - 0.3)
+        axes.set_ylim(0, max(floor) * 1.04)
+        _count_axis(axes, max(floor))
+        _legend(axes, len(summary.types))
+        return _png(figure)
+
+
+def frequency_picture(summary: LoadSummary) -> bytes:
+    """Histogram of the alternate alleles' frequencies, counts on a logarithmic axis; a PNG."""
+    with _figure(9.6, 4.2) as (figure, axes):
+        counts = summary.frequencies.tolist()
+        known = sum(counts)
+        subtitle = f"{known:,} of {summary.total.variants:,} variants have a frequency"
+        _title(axes, "Allele-frequency spectrum", subtitle)
+        if not known:
+            return _png(_say_nothing(figure, axes))
+        axes.set_yscale("log")
+        bars = axes.bar(range(len(counts)), counts, width=0.86, color=COLOURS["snp"])
+        labels = axes.bar_label(bars, [f"{n:,}" if n else "" for n in counts], padding=3, color=_FAINT)
+        for label in labels:
+            label.set(fontsize=8.5, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8})
+        edges = [place - 0.5 for place in range(len(FREQUENCY_EDGES))]
+        axes.set_xticks(edges, [f"{edge:g}" for edge in FREQUENCY_EDGES])
+        axes.set_xlim(-0.6, len(counts) - 0.4)
+        # A bar of one stands on the axis too; the top leaves room for its number.
+        axes.set_ylim(0.7, max(10, max(counts) ** 1.08 * 2))
+        axes.set_xlabel("frequency of the alternate allele", color=_FAINT, labelpad=6)
+        _count_axis(axes, max(counts))
+        axes.set_ylabel("variants (log scale)", color=_FAINT)
+        return _png(figure)
+
+
+@contextmanager
+def _figure(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    # Asking for the backend's default would load pyplot and choose one.
+    settings = {name: mpl.rcParamsDefault[name] for name in mpl.rcParamsDefault if "backend" not in name}
+    with mpl.rc_context(settings | {"font.family": "DejaVu Sans", "font.size": 10}):
+        figure = Figure(figsize=(width, height), dpi=100, facecolor="white")
+        figure.set_layout_engine("constrained", w_pad=0.1, h_pad=0.12)
+        FigureCanvasAgg(figure)
+        axes = figure.add_subplot()
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.spines["bottom"].set_color(_FAINT)
+        axes.tick_params(colors=_INK, length=0)
+        axes.grid(axis="y", color=_GRID, linewidth=0.8)
+        axes.set_axisbelow(True)
+        yield figure, axes
+
+
+def _title(axes: Axes, title: str, subtitle: str) -> None:
+    axes.set_title(title, loc="left", fontsize=13, fontweight="bold", color=_INK, pad=26)
+    axes.annotate(
+        subtitle, (0, 1), (0, 9), xycoords="axes fraction", textcoords="offset points", color=_FAINT
+    )
+
+
+def _count_axis(axes: Axes, most: int) -> None:
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
+
+    if axes.get_yscale() == "linear":
+        axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    else:
+        axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda count, _: f"{count:,.0f}"))
+    axes.set_ylabel("variants", color=_FAINT)
+
+
+def _legend(axes: Axes, types: int) -> None:
+    axes.legend(
+        loc="lower right",
+        bbox_to_anchor=(1.005, 1.0),
+        ncols=types,
+        frameon=False,
+        handlelength=0.9,
+        handleheight=0.9,
+        columnspacing=1.2,
+        handletextpad=0.5,
+        labelcolor=_INK,
+        borderaxespad=0.2,
+    )
+
+
+def _dwarfs_the_rest(counts: Mapping[str, Mapping[str, int]]) -> bool:
+    """Whether `other` gathers so much that no other bar could be read beside it."""
+    heights = {chrom: sum(by_type.values()) for chrom, by_type in counts.items()}
+    other = heights.pop("other", 0)
+    return other > 2 * max(heights.values(), default=other)
+
+
+def _say_nothing(figure: Figure, axes: Axes) -> Figure:
+    axes.grid(visible=False)
+    axes.spines["bottom"].set_visible(False)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.text(0.5, 0.5, "nothing to show", transform=axes.transAxes, ha="center", color=_FAINT, fontsize=12)
+    return figure
+
+
+def _label(chrom: str) -> str:
+    """A chromosome's name as an axis has room for it, free of signs that matplotlib reads as formulae."""
+    bare = chrom.removeprefix("chr") if len(chrom) <= 5 else chrom
+    # Contigs of one assembly differ at the end of their names.
+    short = bare if len(bare) <= _LONGEST_LABEL else f"{bare[:5]}…{bare[6 - _LONGEST_LABEL :]}"
+    return short.replace("$", r"\$")
+
+
+def _png(figure: Figure) -> bytes:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from PIL import Image
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()  # type: ignore[no-untyped-call]
+    rgba = canvas.buffer_rgba()  # type: ignore[no-untyped-call]
+    pixels = Image.frombuffer("RGBA", canvas.get_width_height(), rgba).convert("RGB")
+    png = io.BytesIO()
+    pixels.quantize(_PALETTE_SIZE, dither=Image.Dither.NONE).save(png, "PNG", optimize=True)
+    return png.getvalue()
