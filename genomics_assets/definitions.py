@@ -7,7 +7,7 @@ import dagster as dg
 
 from genomics_assets import variants
 from resources import default_resources
-from sensors.maintenance import maintenance_definitions
+from sensors.maintenance import maintenance, maintenance_nightly
 
 DOMAINS = (variants,)
 
@@ -21,8 +21,12 @@ def build_definitions(**overrides: object) -> dg.Definitions:
     domains = [domain.definitions() for domain in DOMAINS]
     return dg.Definitions.merge(
         *domains,
-        maintenance_definitions(),
-        dg.Definitions(resources={**default_resources(), **overrides}, executor=dg.in_process_executor),
+        dg.Definitions(
+            jobs=[maintenance],
+            schedules=[maintenance_nightly],
+            resources={**default_resources(), **overrides},
+            executor=dg.in_process_executor,
+        ),
     )
 
 

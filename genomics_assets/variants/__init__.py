@@ -8,10 +8,16 @@ if TYPE_CHECKING:
 
 def definitions() -> "dg.Definitions":
     """Assets, checks, the job that takes one file through all of them, and the sensor that asks for it."""
+    import warnings
+
     import dagster as dg
 
-    from genomics_assets.variants.assets import assets
-    from genomics_assets.variants.checks import checks
+    with warnings.catch_warnings():
+        # Backfill policies (beta) and checks of partitions (preview) are used on purpose.
+        warnings.simplefilter("ignore", category=dg.BetaWarning)
+        warnings.simplefilter("ignore", category=dg.PreviewWarning)
+        from genomics_assets.variants.assets import assets
+        from genomics_assets.variants.checks import checks
     from genomics_assets.variants.partitions import VCF_DROPS, vcf_partitions
     from sensors.file_drops import file_drop_sensor
 

@@ -17,7 +17,7 @@ from resources.variant_warehouse import VariantWarehouse
 
 OWNERS = ["team:genomics-data"]
 # Lost connections and restarting servers pass; a file that cannot be taken raises Failure, which is never retried.
-RETRIES = dg.RetryPolicy(max_retries=3, delay=2, backoff=dg.Backoff.EXPONENTIAL)
+RETRIES = dg.RetryPolicy(max_retries=2, delay=1)
 ONE_FILE_A_RUN = dg.BackfillPolicy.multi_run(1)
 
 
@@ -81,7 +81,7 @@ def variants(
     from genomics_assets.variants.inspection import prepare_load
 
     with warehouse.taking(inbox, VCF_DROPS, context.partition_key, context.run_id) as drop:
-        return prepare_load(drop, vcf_files, opened=inbox.local, check=inbox.check_unchanged,
+        return prepare_load(drop, vcf_files, opened=inbox.local, unchanged=inbox.unchanged,
                             genome=warehouse.genome(), fasta=Environment.from_environ().reference_fasta)  # fmt: skip
 
 
@@ -125,7 +125,7 @@ def genotypes(
 
     load = warehouse.expect_load(context.partition_key)
     with warehouse.taking(inbox, VCF_DROPS, context.partition_key, context.run_id) as drop:
-        return genotype_reader(drop, load_id=load.load_id, opened=inbox.local, check=inbox.check_unchanged,
+        return genotype_reader(drop, load_id=load.load_id, opened=inbox.local, unchanged=inbox.unchanged,
                                genome=warehouse.genome(), fasta=Environment.from_environ().reference_fasta)  # fmt: skip
 
 

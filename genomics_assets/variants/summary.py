@@ -124,7 +124,7 @@ class LoadSummary:
 
     def _note_load(self, ids: pa.Array) -> None:
         for value in getattr(ids, "storage", ids).unique().to_pylist():
-            load_id = UUID(bytes=value)
+            load_id = UUID(value) if isinstance(value, str) else UUID(bytes=value)
             if self.load_id not in (None, load_id):
                 raise ValueError(f"rows of loads {self.load_id} and {load_id} in one summary; read one load")
             self.load_id = load_id

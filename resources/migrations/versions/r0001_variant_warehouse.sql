@@ -148,6 +148,7 @@ COMMENT ON FUNCTION genomics.superseded_loads IS 'Loads whose rows a partition n
 CREATE TABLE genomics.vcf_files (
     partition_key     text PRIMARY KEY,
     file_path         text NOT NULL,
+    fingerprint       text NOT NULL,
     file_hash         char(64) NOT NULL,
     file_size         bigint NOT NULL,
     container         text NOT NULL,
