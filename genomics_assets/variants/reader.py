@@ -261,7 +261,7 @@ class VariantStream:
                 scanned["rows"], [place for place, *_ in declined], [len(r) for r in handed_back]
             )
             columns = _merge(native, _rows_to_columns([row for rows in handed_back for row in rows]), order)
-        self._find_examples(scanned, before, lines)
+        self._merge_examples(scanned["examples"], before, lines.first_line)
         return columns
 
     def _count_scanned(self, scanned: dict[str, Any]) -> None:
@@ -276,28 +276,21 @@ class VariantStream:
             if count:
                 tally.noted[reason.decode()] = tally.noted.get(reason.decode(), 0) + count
 
-    def _find_examples(self, scanned: dict[str, Any], before: dict[str, list[int]], lines: _Lines) -> None:
-        """Let the reference parser name the first lines of what the scanner has only counted.
+    def _merge_examples(
+        self, scanned: dict[bytes, list[int]], before: dict[str, list[int]], first_line: int
+    ) -> None:
+        """Put the scanner's first lines of each reason among those of the lines that it handed back.
 
-        Each chunk that is read twice for a reason adds an example of it, so this happens a few times a file.
+        Args:
+            scanned: for each reason line indices within the chunk.
+            before: the examples of earlier chunks.
+            first_line: number of the chunk's first line.
         """
-        counted = [*scanned["skipped"].items(), *scanned["tally"].items()]
-        wanted = {
-            reason.decode()
-            for reason, count in counted
-            if count and len(before.get(reason.decode(), [])) < _EXAMPLES
-        }
-        if not wanted:
-            return
-        found = Tally()
-        parser = self._parser(found)
-        for number, line in enumerate(lines.text.split(b"\n"), lines.first_line):
-            parser.parse(line, number)
-            if all(len(before.get(r, [])) + len(found.examples.get(r, [])) >= _EXAMPLES for r in wanted):
-                break
-        for reason in wanted:
-            examples = [*before.get(reason, []), *found.examples.get(reason, [])]
-            self.tally.examples[reason] = examples[:_EXAMPLES]
+        for key, indices in scanned.items():
+            reason = key.decode()
+            earlier = before.get(reason, [])
+            here = {first_line + index for index in indices} | {*self.tally.examples.get(reason, [])}
+            self.tally.examples[reason] = [*earlier, *sorted(here - {*earlier})][:_EXAMPLES]
 
     def _scan_genotypes(self, scanner: Any, parser: RecordParser, lines: _Lines) -> pa.RecordBatch:
         import pyarrow as pa
