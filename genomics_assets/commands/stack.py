@@ -43,8 +43,8 @@ class Stack:
     def dagster_variables(self) -> dict[str, str]:
         """What the processes of Dagster need to know.
 
-        The servers' addresses are not among it: each process asks for the embedded server itself, and so keeps
-        it running, and finds it again should its port have changed.
+        The servers' addresses are not among it: each process asks for the embedded server itself, so that it
+        keeps it running, and finds it again should its port have changed.
         """
         return {
             "GENOMICS_HOME": str(self.environment.home),

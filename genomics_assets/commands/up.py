@@ -139,8 +139,8 @@ def _check_port(port: int) -> None:
             probe.bind((_HOST, port))
         except (OSError, OverflowError) as error:
             raise UpError(
-                f"the UI cannot listen on {_HOST}:{port} ({error}). Remedy: stop what listens there, or choose "
-                "another port with --port (`make up PORT=3001`)."
+                f"the UI cannot listen on {_HOST}:{port} ({error}). Remedy: stop what listens there, or "
+                "choose another port with --port (`make up PORT=3001`)."
             ) from None
 
 
@@ -153,8 +153,8 @@ def _only_one(home: Path, port: int) -> Iterator[None]:
         except BlockingIOError:
             lock.seek(0)
             raise UpError(
-                f"it already runs for {home} ({lock.read().strip()}). Remedy: use that one, stop it with Ctrl-C, "
-                "or set GENOMICS_HOME to another folder."
+                f"it already runs for {home} ({lock.read().strip()}). Remedy: use that one, stop it with "
+                "Ctrl-C, or set GENOMICS_HOME to another folder."
             ) from None
         lock.truncate(0)
         lock.write(f"process {os.getpid()}, http://{_HOST}:{port}")

@@ -1,8 +1,8 @@
 """PostgreSQL and a MongoDB-wire server that belong to one GENOMICS_HOME and are shared by all its processes.
 
-A supervisor process of each home starts the servers that somebody asked for, restarts one that died, and stops
-them about ten seconds after the last user has gone. A user is a process that holds a shared lock on the lease
-file; the kernel drops the lock however the process ends. `pin_servers` keeps the servers without a user.
+A supervisor process of each home starts the servers that somebody asked for, restarts one that died, and
+stops them about ten seconds after the last user has gone. A user is a process that holds a shared lock on the
+lease file; the kernel drops it however the process ends. `pin_servers` keeps the servers without a user.
 
 Files under the home: `servers/` (locks, passwords, logs, state), `postgres/data`, `mongo/`.
 """
@@ -135,7 +135,7 @@ def _ensure(home: Path, names: list[ServerName]) -> None:
     slow = ", ".join(name for name in names if not _settled(folder.read_state().get(name), asked[name]))
     raise ServerError(
         f"the embedded server ({slow}) of {home} did not answer within {START_SECONDS:.0f} s",
-        f"look at {names[0]}.log and supervisor.log in {folder.path}; if PostgreSQL says that it recovers, wait",
+        f"look at {names[0]}.log and supervisor.log in {folder.path}; a PostgreSQL that recovers needs time",
     )
 
 

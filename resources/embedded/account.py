@@ -1,8 +1,8 @@
 """As whom the servers run: PostgreSQL refuses to run as root, so root's run as an account without rights.
 
 That account has to reach the server's binaries and data even where a folder above them is closed to it, as
-/root is. The gentlest way that works is taken: nothing at all; the right to pass and read closed folders, which
-the kernel hands down to this one process tree (Linux's ambient CAP_DAC_READ_SEARCH); else, search permission.
+/root is. The gentlest way that works is taken: nothing at all; the right to pass and read closed folders,
+which the kernel hands down to this one process tree (the ambient CAP_DAC_READ_SEARCH); else, search permission.
 """
 
 from __future__ import annotations

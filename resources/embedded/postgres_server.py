@@ -100,7 +100,7 @@ class PostgresServer(EmbeddedServer):
         except psycopg.OperationalError as error:
             if "password authentication failed" in str(error):
                 raise ServerError(
-                    f"{self.data} is in use by a server of another checkout (port {port}) with a password of its own",
+                    f"{self.data} is in use by a server of another checkout (on port {port})",
                     "stop it there with `make down`, or set GENOMICS_HOME to a folder of this checkout's own",
                 ) from None
             if isinstance(error, psycopg.errors.DiskFull):
@@ -141,7 +141,7 @@ class PostgresServer(EmbeddedServer):
             )
         if "Permission denied" in output or "has wrong ownership" in output:
             return ServerError(
-                f"PostgreSQL (it runs as {self.account.name}) has no permission on {self.data}: {_fatal(output)}",
+                f"PostgreSQL (as {self.account.name}) has no permission on {self.data}: {_fatal(output)}",
                 f"give the folder back to that user, for example: chown -R {self.account.uid} '{self.data}'",
             )
         if "address already in use" in output.lower():
@@ -225,7 +225,7 @@ class PostgresServer(EmbeddedServer):
             return
         if folder != self.data and str(folder) in command_line(pid):
             raise ServerError(
-                f"{self.data} was copied from {folder} while the server there (process {pid}) ran: it is torn",
+                f"{self.data} was copied from {folder} while the server there (process {pid}) ran",
                 f"stop that server with `make down`, copy again, or delete {self.data}",
             )
         log.warning("removing a stale %s: process %d is another program now", file, pid)

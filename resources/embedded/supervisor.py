@@ -1,7 +1,7 @@
 """The process that owns the servers of one home: `python -m resources.embedded.supervisor HOME SECONDS`.
 
-It has one thread, so that it may run code between fork and exec. It outlives who started it, and ends when the
-last user has been gone for that many seconds, at a SIGTERM, or when its folder was deleted.
+It has one thread, so that it may run code between fork and exec. It outlives who started it, and ends when
+the last user has been gone for that many seconds, at a SIGTERM, or when its folder was deleted.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Supervisor:
         self.stopping = True
 
     def _is_unused(self) -> bool:
-        """Whether the servers had no user for the grace time; then the lease is kept, so that nobody comes."""
+        """Whether there was no user for the grace time; then it keeps the lease, so that nobody comes."""
         if self.folder.pin.exists():
             self.unused_since = None
             return False
@@ -112,7 +112,7 @@ class Supervisor:
 
 
 def cut_log(file: Path, limit: int = _LOG_BYTES) -> None:
-    """Move a log's content to `<name>.1` once it is over `limit` bytes; its writers need not open it again."""
+    """Move a log's content to `<name>.1` once it is over `limit` bytes; its writers keep it open."""
     if file.stat().st_size <= limit:
         return
     older = file.with_name(f"{file.name}.1")

@@ -30,7 +30,7 @@ USER = """
 import sys
 import resources.embedded as embedded
 from resources.environment import Environment
-embedded.GRACE_SECONDS = 1.0
+embedded.GRACE_SECONDS = 0.5
 try:
     print(embedded.ensure_postgres(Environment.from_environ({"GENOMICS_HOME": sys.argv[1]})), flush=True)
 except embedded.ServerError as error:
@@ -267,7 +267,7 @@ def test_the_last_user_out_stops_the_servers_even_when_killed(new_home: Path) ->
     server, supervisor = postgres_pid(new_home), supervisor_pid(new_home)
 
     first.leave()
-    time.sleep(2)
+    time.sleep(1.5)
     assert is_alive(server)
 
     second.kill()
@@ -281,7 +281,7 @@ def test_pinned_servers_stay_without_a_user_until_they_are_stopped(new_home: Pat
     user.url()
     pin_servers(new_home)
     user.leave()
-    time.sleep(2)
+    time.sleep(1.5)
     server = postgres_pid(new_home)
     assert is_alive(server)
 

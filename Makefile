@@ -1,0 +1,88 @@
+# Needs GNU make, a package index, and CPython 3.11 to 3.13. Neither root nor Docker.
+#
+#   make up            everything until Ctrl-C; make up PORT=3001 for another port of the UI
+#   make demo          the bundled examples, loaded without the UI, with the result of every check
+#   make test          the whole test suite, with servers of its own; make test ARGS='-k embedded'
+#   make bench         benchmarks against peers, with ratios
+#   make down          stop the embedded servers
+#   make lint fmt      what CI asks of the code
+#   make lock          resolve the dependencies of pyproject.toml anew
+
+VENV := .venv
+BIN := $(VENV)/bin
+MAKEFLAGS += --no-builtin-rules
+.DELETE_ON_ERROR:
+.PHONY: up demo test bench lint fmt down lock
+
+# Tried by running, because a version manager's shims exist for Pythons that are not installed.
+USABLE := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+PYTHON ?= $(firstword $(foreach python,python3.13 python3.12 python3.11 python3,\
+	$(shell $(python) -c '$(USABLE)' >/dev/null 2>&1 && echo $(python))))
+
+# The Python that .venv was made with may be gone since.
+ifneq ($(wildcard $(VENV)/made.done),)
+ifneq ($(shell $(BIN)/python -c 'print(1)' 2>/dev/null),1)
+$(shell rm -f $(VENV)/*.done)
+endif
+endif
+
+up: $(VENV)/project.done
+	$(BIN)/python -m genomics_assets up $(if $(PORT),--port $(PORT))
+
+demo: $(VENV)/project.done
+	$(BIN)/python -m genomics_assets demo
+
+test: $(VENV)/project.done $(VENV)/dev.done
+	$(BIN)/python -m pytest $(ARGS)
+
+bench: $(VENV)/project.done $(VENV)/dev.done
+	$(BIN)/python -m benchmarks.variants $(ARGS)
+
+lint: $(VENV)/project.done $(VENV)/dev.done
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fmt: $(VENV)/dev.done
+	$(BIN)/ruff check --fix --quiet .
+	$(BIN)/ruff format .
+
+down:
+	@if [ -x $(BIN)/python ] && [ -e $(VENV)/project.done ]; then $(BIN)/python -m genomics_assets down; fi
+
+lock: UV := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url
+lock:
+	@command -v uv >/dev/null || { echo 'make lock needs uv: https://docs.astral.sh/uv' >&2; exit 1; }
+	$(UV) -o requirements.lock
+	$(UV) --extra dev -o requirements-dev.lock
+
+# Each step leaves its mark only when it is complete, so that an interrupted one is simply done again.
+
+$(VENV)/made.done:
+	@if [ -z "$(PYTHON)" ]; then \
+	  echo 'No usable Python. Remedy: install CPython 3.11, 3.12 or 3.13 with its venv module' >&2; \
+	  echo '(Debian: apt install python3 python3-venv), or name one: make up PYTHON=/path/to/python3.12' >&2; \
+	  exit 1; fi
+	@$(PYTHON) -c '$(USABLE)' || { \
+	  echo '$(PYTHON) is not CPython 3.11 to 3.13 with its venv module. Remedy: make up PYTHON=…' >&2; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { set -x; $(PYTHON) -m venv --clear $(VENV); }
+	@touch $@
+
+$(VENV)/runtime.done: requirements.lock $(VENV)/made.done
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@touch $@
+
+$(VENV)/dev.done: requirements-dev.lock $(VENV)/runtime.done
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+# setuptools builds the project and its optional C parts; only the development lock pins it.
+$(VENV)/build.lock: requirements-dev.lock $(VENV)/made.done
+	@awk '/^setuptools==/ {found = 1} found {print; if (!/\\$$/) exit}' $< > $@
+
+$(VENV)/project.done: pyproject.toml $(wildcard genomics_assets/variants/*.c resources/*.c) \
+		$(VENV)/build.lock $(VENV)/runtime.done
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/build.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@

@@ -1,0 +1,317 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+
+from genomics_assets.commands.stack import dagster_storage_url, drop_examples, shell_line
+from resources.embedded import ServerError, stop_servers
+from resources.embedded.folder import ServerFolder
+from resources.environment import Environment
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+
+class Command:
+    """`python -m genomics_assets …` in a process of its own."""
+
+    def __init__(self, home: Path, *arguments: str, **variables: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "genomics_assets", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=PROJECT,
+            env={**os.environ, "GENOMICS_HOME": str(home), **variables},
+            start_new_session=True,
+        )
+
+    def end(self, timeout: float = 90) -> tuple[int, str, str]:
+        output, errors = self.process.communicate(timeout=timeout)
+        return self.process.returncode, output, errors
+
+    def line(self, start: str) -> str:
+        """The output up to the first line that starts like this."""
+        assert self.process.stdout is not None
+        seen = ""
+        for line in self.process.stdout:
+            seen += line
+            if line.startswith(start):
+                return seen
+        raise AssertionError(f"{seen}\n{self.end()}")
+
+    def family(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def child(self, words: str) -> psutil.Process:
+        """The child whose command line holds these words, once it is there."""
+        found: list[psutil.Process] = []
+
+        def is_there() -> bool:
+            assert self.process.poll() is None, self.end()
+            found[:] = [child for child in self.family() if words in command_line(child)]
+            return bool(found)
+
+        wait_until(is_there, 60)
+        return found[0]
+
+
+def command_line(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
+@pytest.fixture
+def new_home(tmp_path: Path) -> Iterator[Path]:
+    """A home, with a space in its name, whose servers are gone after the test."""
+    yield tmp_path / "my home"
+    stop_servers(tmp_path / "my home")
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.05)
+
+
+def settings_in(output: str) -> dict[str, str]:
+    return dict(word.split("=", 1) for word in shlex.split(output))
+
+
+def test_help_names_each_command_and_variable(tmp_path: Path) -> None:
+    status, output, _ = Command(tmp_path, "--help").end()
+
+    assert status == 0
+    for word in ("up", "demo", "drain", "env", "down", "GENOMICS_HOME", "GENOMICS_POSTGRES_URL"):
+        assert re.search(rf"\b{word}\b", output)
+
+
+def test_a_wrong_setting_is_one_sentence_and_no_traceback(tmp_path: Path) -> None:
+    status, output, errors = Command(tmp_path, "env", GENOMICS_GENOME="mouse").end()
+
+    assert (status, output) == (1, "")
+    assert errors == (
+        "genomics_assets env: GENOMICS_GENOME is 'mouse'. Remedy: set it to 'human' or 'other', or unset it.\n"
+    )
+
+
+def test_env_prints_what_a_shell_can_use_until_down(new_home: Path) -> None:
+    status, output, errors = Command(new_home, "env").end()
+    assert (status, errors) == (0, "")
+    read_by_a_shell = subprocess.run(
+        ["sh", "-c", f'{output}\nprintf "%s\\n" "$GENOMICS_HOME" "$GENOMICS_POSTGRES_URL" "$GENOMICS_INBOX"'],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    settings = settings_in(output)
+    assert read_by_a_shell == [str(new_home), settings["GENOMICS_POSTGRES_URL"], str(new_home / "inbox")]
+    assert settings["DAGSTER_HOME"] == str(new_home / "dagster")
+    assert set(settings) >= {
+        "GENOMICS_MONGO_URL",
+        "GENOMICS_OBJECT_STORE_URL",
+        "GENOMICS_DAGSTER_STORAGE_URL",
+    }
+
+    with psycopg.connect(settings["GENOMICS_POSTGRES_URL"]) as connection:
+        where = connection.execute(
+            "SELECT table_schema FROM information_schema.tables WHERE table_name IN ('event_logs', 'variants')"
+        )
+        assert sorted(where.fetchall()) == [("dagster",), ("genomics",)]
+
+    # Exported, they are those of the next command as well.
+    again = Command(new_home, "env", **settings).end()
+    assert settings_in(again[1]) == settings
+
+    assert Command(new_home, "down").end() == (0, "", "")
+    assert ServerFolder(new_home).supervisor() is None
+    with pytest.raises(psycopg.OperationalError):
+        psycopg.connect(settings["GENOMICS_POSTGRES_URL"], connect_timeout=5)
+
+
+def test_dagster_keeps_its_runs_in_a_schema_of_its_own(
+    new_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import dagster as dg
+
+    settings = settings_in(Command(new_home, "env").end()[1])
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+
+    @dg.asset
+    def answer() -> int:
+        return 42
+
+    with dg.DagsterInstance.get() as instance:
+        assert dg.materialize([answer], instance=instance).success
+        event = instance.get_latest_materialization_event(dg.AssetKey("answer"))
+    assert event is not None
+    with psycopg.connect(settings["GENOMICS_POSTGRES_URL"]) as connection:
+        runs = connection.execute("SELECT count(*) FROM dagster.runs").fetchone()
+    assert runs == (1,)
+
+
+def test_up_serves_the_ui_and_ctrl_c_ends_everything(new_home: Path, port: int) -> None:
+    up = Command(new_home, "up", "--port", str(port))
+    output = up.line("Ctrl-C")
+    assert f"http://127.0.0.1:{port}\n" in output
+    assert f"{new_home}/inbox" in output
+
+    query = json.dumps({"query": "{instance {daemonHealth {allDaemonStatuses {daemonType required}}}}"})
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/graphql", query.encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        daemons = json.load(answer)["data"]["instance"]["daemonHealth"]["allDaemonStatuses"]
+    assert {"SENSOR", "QUEUED_RUN_COORDINATOR", "MONITORING"} <= {
+        daemon["daemonType"] for daemon in daemons if daemon["required"]
+    }
+    # What lies there is sent to Dagster's makers.
+    assert not (new_home / "dagster" / "logs").exists()
+    assert (new_home / "logs" / "daemon.log").exists()
+
+    status, _, errors = Command(new_home, "up", "--port", str(port)).end()
+    assert status == 1
+    assert re.search(
+        rf"already runs for .*my home \(process {up.process.pid}, http.*:{port}\)\. Remedy: ", errors
+    )
+    status, _, errors = Command(new_home.with_name("other"), "up", "--port", str(port)).end()
+    assert status == 1
+    assert re.search(rf"cannot listen on 127\.0\.0\.1:{port} .* Remedy: .*--port", errors)
+    assert not (new_home.with_name("other") / "servers").exists()
+
+    family = up.family()
+    up.process.send_signal(signal.SIGINT)
+    assert up.end()[0] == 0
+    assert psutil.wait_procs(family, timeout=10)[1] == []
+
+
+def test_a_child_of_up_that_dies_is_reported_and_ends_it(new_home: Path, port: int) -> None:
+    up = Command(new_home, "up", "--port", str(port))
+    daemon = up.child("dagster._daemon")
+    wait_until(lambda: "daemons" in (new_home / "logs" / "daemon.log").read_text(), 60)
+
+    daemon.kill()
+
+    status, _, errors = up.end()
+    assert status == 1
+    assert re.search(
+        r"the daemon ended with status -9\. Remedy: see the end of .*/logs/daemon\.log:\n.*daemon", errors
+    )
+
+
+def test_a_killed_up_leaves_nothing_behind(new_home: Path, port: int) -> None:
+    up = Command(new_home, "up", "--port", str(port))
+    up.child("dagster_webserver")
+    up.child("dagster._daemon")
+    family = up.family()
+
+    up.process.kill()
+    up.process.communicate()
+
+    assert psutil.wait_procs(family, timeout=30)[1] == []
+    wait_until(lambda: ServerFolder(new_home).supervisor() is None, 30)
+
+
+def test_up_can_be_stopped_while_it_starts(new_home: Path, port: int) -> None:
+    up = Command(new_home, "up", "--port", str(port))
+    up.line("starting")
+
+    up.process.terminate()
+
+    assert up.end()[::2] == (0, "")
+
+
+def test_drain_of_an_empty_inbox_has_nothing_to_do(new_home: Path, tmp_path: Path) -> None:
+    (tmp_path / "drops").mkdir()
+
+    status, output, errors = Command(new_home, "drain", "--inbox", str(tmp_path / "drops")).end()
+
+    assert (status, output) == (0, ""), errors
+
+
+def test_examples_are_dropped_once_and_never_over_a_file(tmp_path: Path) -> None:
+    examples = tmp_path / "examples"
+    (examples / "vcf").mkdir(parents=True)
+    (examples / "vcf" / "trio.vcf").write_text("example")
+    (examples / "vcf" / "own.vcf").write_text("example")
+    environment = Environment.from_environ({"GENOMICS_HOME": str(tmp_path / "home")})
+    inbox = Path(environment.inbox)
+    (inbox / "vcf").mkdir(parents=True)
+    (inbox / "vcf" / "own.vcf").write_text("mine")
+
+    assert drop_examples(environment, examples) == 1
+    (inbox / "vcf" / "trio.vcf").unlink()
+    assert drop_examples(environment, examples) == 0
+
+    assert [file.name for file in (inbox / "vcf").iterdir()] == ["own.vcf"]
+    assert (inbox / "vcf" / "own.vcf").read_text() == "mine"
+
+
+@pytest.mark.parametrize("inbox", ["s3://bucket/drops", "elsewhere"])
+def test_an_inbox_of_ones_own_gets_no_examples(tmp_path: Path, inbox: str) -> None:
+    (tmp_path / "examples").mkdir()
+    (tmp_path / "examples" / "trio.vcf").touch()
+    inbox = inbox if "://" in inbox else str(tmp_path / inbox)
+    environment = Environment.from_environ({"GENOMICS_HOME": str(tmp_path / "home"), "GENOMICS_INBOX": inbox})
+
+    assert drop_examples(environment, tmp_path / "examples") == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["examples"]
+
+
+def test_the_storage_address_keeps_the_options_of_the_server() -> None:
+    assert dagster_storage_url("postgres://a:b%40c@h/d?options=-c%20jit%3Doff") == (
+        "postgresql+psycopg2://a:b%40c@h/d?options=-c%20jit%3Doff%20-csearch_path%3Ddagster"
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("/a/b", "X=/a/b"),
+        ("p://u:w@h:1/d?a=b%3D", "X=p://u:w@h:1/d?a=b%3D"),
+        ("a&b", "X='a&b'"),
+        ("it's", None),
+    ],
+)
+def test_a_setting_is_quoted_where_a_shell_needs_it(value: str, expected: str | None) -> None:
+    line = shell_line("X", value)
+
+    assert line == (expected or line)
+    read = subprocess.run(["sh", "-c", f'{line}; printf %s "$X"'], capture_output=True, text=True, check=True)
+    assert read.stdout == value
+
+
+def test_a_server_error_of_the_stack_is_shown_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    status, _, errors = Command(tmp_path / "file" / "home", "env").end()
+
+    assert status == 1
+    assert errors.startswith("genomics_assets env: ")
+    assert "Remedy: " in errors
+    assert "Traceback" not in errors
+    assert issubclass(ServerError, RuntimeError)
