@@ -12,7 +12,7 @@ import re
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -46,6 +46,9 @@ __all__ = [
 T = TypeVar("T")
 
 PIECES_AHEAD = 2
+# The server's error is heard at the end of a statement only, and until then it swallows what is sent. So a
+# long load is several statements of one transaction, for a wrong value at its begin to be told soon.
+STATEMENT_BYTES = 32 << 20
 
 _HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER = b"\xff\xff"
@@ -102,22 +105,36 @@ def copy_batches(
             return CopyReport(0, 0, time.perf_counter() - started)
         schema, source = first.schema, _Chained(first, source)
     encoder = BatchEncoder(schema, table_columns(connection, table) if columns is None else columns, nan=nan)
-    # How long a COPY lasts is the source's matter, not the server's.
-    connection.execute("SELECT set_config('statement_timeout', '0', true)")
     progress = Progress()
-    sent = len(_HEADER) + len(_TRAILER)
+    sent = 0
     with (
+        _one_transaction(connection),
         connection.cursor() as cursor,
         _told_by_the_server(table, progress),
         _made_ahead(encoder.pieces(source, progress), PIECES_AHEAD) as pieces,
-        cursor.copy(_copy_in(table, schema.names)) as copy,
     ):
-        copy.write(_HEADER)
-        for piece in pieces:
-            copy.write(memoryview(piece))
-            sent += len(piece)
-        copy.write(_TRAILER)
-    return CopyReport(progress.rows, sent, time.perf_counter() - started)
+        # How long a COPY lasts is the source's matter, not the server's.
+        cursor.execute("SELECT set_config('statement_timeout', '0', true)")
+        statement = _copy_in(table, schema.names)
+        piece = next(pieces, None)
+        while piece is not None:
+            with cursor.copy(statement) as copy:
+                copy.write(_HEADER)
+                size = rows = 0
+                while piece is not None and size < STATEMENT_BYTES:
+                    copy.write(memoryview(piece.data))
+                    size += len(piece.data)
+                    rows += piece.rows
+                    piece = next(pieces, None)
+                copy.write(_TRAILER)
+            progress.settled += rows
+            sent += len(_HEADER) + size + len(_TRAILER)
+    return CopyReport(progress.settled, sent, time.perf_counter() - started)
+
+
+def _one_transaction(connection: psycopg.Connection[Any]) -> AbstractContextManager[Any]:
+    """The transaction that the connection has open, or one of its own where each statement would be one."""
+    return connection.transaction() if connection.autocommit else nullcontext()
 
 
 class _Chained(Iterator[T]):
@@ -153,6 +170,8 @@ def _told_by_the_server(table: str, progress: Progress) -> Iterator[None]:
     except (psycopg.DataError, psycopg.IntegrityError) as error:
         said = error.diag
         row, column = _place_in_context(said.context)
+        if row is not None:
+            row += progress.settled
         column = column or said.column_name
         place = [table]
         if row is not None:

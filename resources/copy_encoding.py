@@ -79,9 +79,13 @@ class UnsupportedTypeError(TypeError):
 
 @dataclass
 class Progress:
-    """How far the encoder is; it also turns a row of the COPY back into a batch and a row in it."""
+    """How far a COPY is; it also turns a row of it back into a batch and a row in that.
+
+    `rows` were encoded, `settled` rows were taken by the server for good.
+    """
 
     rows: int = 0
+    settled: int = 0
     batch_ends: list[int] = field(default_factory=list)
 
     def place(self, row: int) -> str:
@@ -100,6 +104,13 @@ def close(items: Iterator[Any]) -> None:
     closing = getattr(items, "close", None)
     if closing is not None:
         closing()
+
+
+class Piece(NamedTuple):
+    """Encoded rows, and how many they are."""
+
+    data: bytes
+    rows: int
 
 
 class Lane(NamedTuple):
@@ -170,7 +181,7 @@ class BatchEncoder:
                 )
             self._codecs.append(codec)
 
-    def pieces(self, batches: Iterator[pa.RecordBatch], progress: Progress | None = None) -> Iterator[bytes]:
+    def pieces(self, batches: Iterator[pa.RecordBatch], progress: Progress | None = None) -> Iterator[Piece]:
         """COPY rows, without header and trailer, in pieces of about `PIECE_BYTES`."""
         progress = Progress() if progress is None else progress
         try:
@@ -185,7 +196,7 @@ class BatchEncoder:
         finally:
             close(batches)
 
-    def _encoded(self, batch: pa.RecordBatch) -> Iterator[bytes]:
+    def _encoded(self, batch: pa.RecordBatch) -> Iterator[Piece]:
         encode = _encoder()
         lanes = [
             self._lane(name, array, codec)
@@ -197,7 +208,7 @@ class BatchEncoder:
         step = max(1, min(rows, PIECE_BYTES * rows // max(1, batch.nbytes + rows * (2 + 4 * len(lanes)))))
         for start in range(0, rows, step):
             count = min(step, rows - start)
-            yield encode(count, tuple(lane.rows(start, count) for lane in lanes))
+            yield Piece(encode(count, tuple(lane.rows(start, count) for lane in lanes)), count)
 
     @staticmethod
     def _lane(name: str, array: pa.Array, codec: _Codec) -> Lane:

@@ -98,6 +98,8 @@ def read_batches(
         ]
         return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
+    # How long the server has to wait is the reader's matter.
+    connection.execute("SELECT set_config('statement_timeout', '0', true)")
     with connection.cursor() as cursor, cursor.copy(query, values) as copy:
         lines, size = [], 0
         for line in copy:

@@ -67,7 +67,7 @@ class PostgresResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """How long a check-out waits for a server that does not answer, or for a free connection."""
 
     statement_timeout_seconds: float = 1800.0
-    """The server cancels a statement after this time; 0: never. A COPY into a table has no limit."""
+    """The server cancels a statement after this time; 0: never. Bulk reads and writes have no limit."""
 
     lock_timeout_seconds: float = 0.0
     """The server cancels a statement that waited this long for a lock; 0: never."""
