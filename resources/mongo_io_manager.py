@@ -472,10 +472,10 @@ def _persist(operation: Callable[[], T], target: _Target, keys: Sequence[Any] = 
         try:
             return operation()
         except ServerSelectionTimeoutError as error:
-            problem = f"no server answered ({str(error).split(',')[0]})"
+            problem = f"no server answered ({str(error).split(' (configured')[0]})"
             break
         except AutoReconnect as error:
-            problem = f"the connection was lost {attempt} times ({str(error).split(',')[0]})"
+            problem = f"the connection was lost {attempt} times ({str(error).split(' (configured')[0]})"
         except BulkWriteError as error:
             # Not chained: pymongo's text holds whole documents.
             failed = error.details.get("writeErrors", [])

@@ -1,0 +1,71 @@
+"""The nightly housekeeping: one job, its schedule, and nothing of how the work is done."""
+
+import dagster as dg
+
+from resources.maintenance import compact
+from resources.maintenance import prune_event_log as prune
+from resources.postgres import PostgresResource
+from resources.preview import markdown_table
+
+
+class PruneConfig(dg.Config):
+    """How much of the event log stays."""
+
+    keep_days: int = 30
+    """Days for which a finished run keeps its whole log; the history of assets and checks stays for ever."""
+
+
+@dg.op(out=dg.Out(dg.Nothing), tags={"kind": "postgres"})
+def prune_event_log(context: dg.OpExecutionContext, config: PruneConfig, postgres: PostgresResource) -> None:
+    """Removes old events of finished runs from Dagster's log; partitions keep their status."""
+    report = prune(postgres, config.keep_days)
+    if not report.found:
+        context.log.warning(
+            "This database has no schema `dagster` with an event log, so there was nothing to prune. "
+            "Where Dagster's storage is elsewhere, prune it there."
+        )
+        return
+    context.log.info(f"{report.removed:,} events removed, {report.kept:,} kept in {report.seconds:.1f} s")
+    context.add_output_metadata(
+        {
+            "keep_days": config.keep_days,
+            "events_removed": report.removed,
+            "events_kept": report.kept,
+            "bytes_before": report.size_before,
+            "bytes_after": report.size_after,
+            "seconds": round(report.seconds, 3),
+        }
+    )
+
+
+@dg.op(out=dg.Out(dg.Nothing), tags={"kind": "postgres"})
+def compact_warehouse(context: dg.OpExecutionContext, postgres: PostgresResource) -> None:
+    """Runs VACUUM (ANALYZE) on the variant warehouse, so that its queries keep their speed."""
+    tables = compact(postgres, schema="genomics")
+    columns = ["name", "rows", "size_before", "size_after", "seconds"]
+    shown = [{**vars(table), "seconds": round(table.seconds, 2)} for table in tables]
+    context.add_output_metadata(
+        {
+            "tables": len(tables),
+            "rows": sum(table.rows for table in tables),
+            "bytes_before": sum(table.size_before for table in tables),
+            "bytes_after": sum(table.size_after for table in tables),
+            "by_table": dg.MetadataValue.md(markdown_table(shown, columns, cell=80)),
+        }
+    )
+
+
+@dg.job(description="Prunes Dagster's event log, compacts and analyses the warehouse.")
+def maintenance() -> None:
+    """Neither waits for the other: one that fails does not hold the other back."""
+    prune_event_log()
+    compact_warehouse()
+
+
+maintenance_nightly = dg.ScheduleDefinition(
+    name="maintenance_nightly",
+    job=maintenance,
+    cron_schedule="17 3 * * *",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Every night at 03:17.",
+)
