@@ -3,10 +3,15 @@
 from typing import Any
 
 
-def default_resources() -> dict[str, Any]:
-    """The resources that the environment configures, by the keys that assets name.
+def default_resources(
+    *, postgres_url: str | None = None, inbox_url: str | None = None, object_store_url: str | None = None
+) -> dict[str, Any]:
+    """The resources by the keys that assets name; nothing is connected to or started here.
 
-    Nothing is connected to or started here.
+    Args:
+        postgres_url: None for what the environment configures; so are the others.
+        inbox_url: a folder or `s3://…`.
+        object_store_url: `file://…` or `s3://…`.
     """
     from resources.drop_ledger import DropLedgerResource
     from resources.inbox import InboxResource
@@ -20,9 +25,9 @@ def default_resources() -> dict[str, Any]:
     from resources.variant_lake import VariantLake
     from resources.variant_warehouse import VariantWarehouse
 
-    postgres = PostgresResource()
+    postgres = PostgresResource(url=postgres_url)
     mongo = MongoResource()
-    objects = ObjectStoreResource()
+    objects = ObjectStoreResource(url=object_store_url)
     ledger = DropLedgerResource(postgres=postgres)
     warehouse = VariantWarehouse(postgres=postgres)
     lake = VariantLake(objects=objects)
@@ -31,7 +36,7 @@ def default_resources() -> dict[str, Any]:
         "mongo": mongo,
         "objects": objects,
         "drop_ledger": ledger,
-        "inbox": InboxResource(drop_ledger=ledger),
+        "inbox": InboxResource(url=inbox_url, drop_ledger=ledger),
         "warehouse": warehouse,
         "lake": lake,
         "postgres_io": PostgresIOManager(postgres=postgres),
