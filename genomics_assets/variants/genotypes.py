@@ -88,7 +88,7 @@ def encode(alleles: npt.ArrayLike, phased: npt.ArrayLike, alt: int) -> bytes:
     Args:
         alleles: integers of shape (samples, ploidy), 0 for REF; -1 where missing, -2 where a call has fewer
             alleles than the widest one, as cyvcf2 and htslib give them.
-        phased: booleans of shape (samples,).
+        phased: booleans of shape (samples,); of no meaning for a call with one allele.
         alt: number of this ALT allele, from 1.
 
     >>> encode([[0, 1], [1, 1], [-1, -1], [1, -2]], [False, True, False, False], alt=1).hex(" ")
@@ -97,11 +97,14 @@ def encode(alleles: npt.ArrayLike, phased: npt.ArrayLike, alt: int) -> bytes:
     numbers = np.atleast_2d(np.asarray(alleles, dtype=np.int64))
     present = numbers != NO_ALLELE
     copies = np.minimum((numbers == alt).sum(axis=1), MORE_THAN_SIX)
-    ploidy = np.minimum(present.sum(axis=1), MORE_THAN_SIX)
+    length = present.sum(axis=1)
+    ploidy = np.minimum(length, MORE_THAN_SIX)
     ploidy[(numbers == MISSING_ALLELE).any(axis=1)] = 0
     other = ((numbers > 0) & (numbers != alt)).any(axis=1)
     code = copies | ploidy << PLOIDY_SHIFT
-    code |= np.where(np.asarray(phased, dtype=bool), PHASED, 0) | np.where(other, OTHER_ALLELE, 0)
+    # htslib calls a lone missing allele phased.
+    code |= np.where(np.asarray(phased, dtype=bool) & (length > 1), PHASED, 0)
+    code |= np.where(other, OTHER_ALLELE, 0)
     return bytes(code.astype(np.uint8))
 
 

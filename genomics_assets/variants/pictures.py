@@ -141,9 +141,16 @@ def _count_axis(axes: Axes, most: int) -> None:
 
 
 def _legend(axes: Axes, types: int) -> None:
+    """Right of the title, above the subtitle, which may be long."""
+    from matplotlib.transforms import ScaledTranslation
+
+    figure = axes.get_figure(root=True)
+    assert figure is not None  # noqa: S101 - the axes were made by their figure
+    title_height = ScaledTranslation(0, 21 / 72, figure.dpi_scale_trans)
     axes.legend(
         loc="lower right",
         bbox_to_anchor=(1.005, 1.0),
+        bbox_transform=axes.transAxes + title_height,
         ncols=types,
         frameon=False,
         handlelength=0.9,

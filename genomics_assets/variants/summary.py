@@ -30,7 +30,7 @@ FREQUENCY_EDGES = (0, 0.001, 0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8,
 LONGEST_INDEL = 50
 CHROMOSOMES_SHOWN = 30
 
-_FREQUENCY_IN_INFO = r'[{,] ?"AF": ?(?P<af>[0-9.eE+-]+) ?[,}]'
+_FREQUENCY_IN_INFO = r'"AF": ?(?P<af>[0-9.eE+-]+)[,}]'
 
 
 @dataclass

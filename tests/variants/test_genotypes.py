@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -59,7 +61,9 @@ def test_a_whole_row_is_encoded_as_its_calls_are(
     calls: list[list[int | None]], alt: int, data: st.DataObject
 ) -> None:
     phased = data.draw(st.lists(st.booleans(), min_size=len(calls), max_size=len(calls)))
-    one_by_one = bytes(encode_call(c, phased=p, alt=alt) for c, p in zip(calls, phased, strict=True))
+    one_by_one = bytes(
+        encode_call(c, phased=p and len(c) > 1, alt=alt) for c, p in zip(calls, phased, strict=True)
+    )
     assert encode(as_matrix(calls), phased, alt) == one_by_one
 
 
@@ -116,6 +120,29 @@ def test_a_column_of_rows_is_a_matrix_of_variants_by_samples() -> None:
 def test_rows_of_files_with_other_samples_are_not_mixed() -> None:
     with pytest.raises(ValueError, match="different numbers of samples"):
         GenotypeBlock.of_rows(pa.array([b"\x10", b"\x10\x10"], pa.binary()))
+
+
+def test_calls_as_htslib_gives_them_are_stored_as_they_are_read(tmp_path: Path) -> None:
+    from cyvcf2 import VCF
+
+    calls = ["0/0", "0|1", "1|1", "1", ".", "./.", "./1", "1/2", "2|0", "0/1/1"]
+    names = [f"S{n}" for n in range(len(calls))]
+    path = tmp_path / "calls.vcf"
+    path.write_text(
+        "##fileformat=VCFv4.2\n##contig=<ID=chr1>\n"
+        '##FORMAT=<ID=GT,Number=1,Type=String,Description="Genotype">\n'
+        + "\t".join(["#CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO", "FORMAT", *names])
+        + "\n"
+        + "\t".join(["chr1", "10", ".", "A", "C,G", ".", ".", ".", "GT", *calls])
+        + "\n"
+    )
+    (record,) = VCF(str(path))
+    numbers = record.genotype.array()
+    block = GenotypeBlock.of_row(encode(numbers[:, :-1], numbers[:, -1] == 1, alt=1))
+    assert block.text().tolist() == [
+        "0/0", "0|1", "1|1", "1", "./.", "./.", "./.", "1/2", "0|2", "0/1/1",
+    ]  # fmt: skip
+    assert block.phased.tolist() == ["|" in call for call in calls]
 
 
 def test_depth_and_quality_keep_their_limits_apart_from_missing() -> None:

@@ -23,6 +23,7 @@ class Job:
     covariates: list[str] = field(default_factory=list)
     thresholds: Thresholds = field(default_factory=Thresholds)
     ensemble: bool = False
+    copies: Literal[1, 2] = 2
     columns: dict[str, float] | None = None
 
 
@@ -129,6 +130,7 @@ def test_other_domains_state_their_keys_as_a_dataclass(tmp_path: Path) -> None:
         ("analysis: linear\ncovariates: cov_age", 2, "covariates is 'cov_age', not a list"),
         ("analysis: linear\ncovariates:\n- a\n- 3", 4, "covariates[1] is '3', a whole number to YAML"),
         ("analysis: linear\nensemble: 1", 2, "write true or false"),
+        ("analysis: linear\ncopies: true", 2, "copies is 'true'. Remedy: the choices are 1, 2"),
     ],
 )
 def test_types_are_checked_to_the_innermost_value(text: str, line: int, words: str) -> None:
