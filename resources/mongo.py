@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
 DEFAULT_DATABASE = "zygotrix"
-# Greedy, and without need of a scheme: a malformed URL is shown too, and hides too much rather than too little.
+# Greedy, and without need of a scheme: of a malformed URL rather too little is shown than too much.
 _PASSWORD = re.compile(r"((?:[^:/?#@]*://)?[^:/?#@]*):(.*)@")
 
 
