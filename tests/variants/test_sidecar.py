@@ -107,7 +107,7 @@ def test_other_domains_state_their_keys_as_a_dataclass(tmp_path: Path) -> None:
         "ensemble: true\ncolumns: {QT: 1, BMI: 2.5}\n"
     )
     assert read_sidecar(path, Job) == Job(
-        "logistic", ["cov_age", "cov_sex"], Thresholds(1e-6, 2), True, {"QT": 1.0, "BMI": 2.5}
+        "logistic", ["cov_age", "cov_sex"], Thresholds(1e-6, 2), True, columns={"QT": 1.0, "BMI": 2.5}
     )
 
 
