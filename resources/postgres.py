@@ -37,6 +37,8 @@ _PERMANENT = (
     "permission denied for database",
     "unsupported frontend protocol",
     "certificate",
+    "invalid integer value",
+    "invalid port number",
     "server does not support SSL",
 )
 
@@ -109,13 +111,13 @@ class PostgresResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             _roll_back(connection)
             raise
         finally:
+            _reset(connection)
             pool.putconn(connection)
 
     def close(self) -> None:
         """Close this process's pool; the next use opens another."""
-        if self._resolved is None:
-            return
-        pool = _pools.pop((os.getpid(), self._resolved, self.max_connections), None)
+        url = self._resolved or self.url
+        pool = None if url is None else _pools.pop((os.getpid(), url, self.max_connections), None)
         if pool is not None:
             pool.close()
 
@@ -177,7 +179,6 @@ class PostgresResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             open=False,
             name=_NAME,
             check=ConnectionPool.check_connection,
-            reset=_reset,
             # Short: a failed check-out looks for the reason itself and then asks the pool again.
             reconnect_timeout=_POOL_SECONDS,
             max_idle=120.0,
@@ -198,9 +199,9 @@ class PostgresResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             try:
                 psycopg.connect(url, **_session_settings()).close()
             except psycopg.OperationalError as error:
-                problem = _without_password(str(error).strip(), url)
+                problem = _without_password(" ".join(str(error).split()), url)
             except (psycopg.ProgrammingError, ValueError) as error:
-                problem = _without_password(str(error).strip(), url)
+                problem = _without_password(" ".join(str(error).split()), url)
                 raise PostgresError(_unusable(_shown(url), problem)) from None
             else:
                 return
@@ -282,10 +283,16 @@ def _session_settings() -> dict[str, Any]:
 
 
 def _reset(connection: "psycopg.Connection[Any]") -> None:
-    """A connection goes back to the pool without the settings and session locks of its last user."""
-    connection.autocommit = True
-    connection.execute("RESET ALL; SELECT pg_advisory_unlock_all()")
-    connection.autocommit = False
+    """A connection goes back to the pool without the settings and session locks of its last user.
+
+    One that cannot be reset is broken, which the pool sees for itself.
+    """
+    import psycopg
+
+    with suppress(psycopg.Error):
+        connection.autocommit = True
+        connection.execute("RESET ALL; SELECT pg_advisory_unlock_all()")
+        connection.autocommit = False
 
 
 def _roll_back(connection: "psycopg.Connection[Any]") -> None:
@@ -326,8 +333,8 @@ def _without_password(text: str, url: str) -> str:
         secrets.add(str(conninfo_to_dict(url).get("password") or ""))
     # A URL that libpq cannot read is taken apart by hand, greedily: rather too little is shown than too much.
     head, at, _ = url.rpartition("@")
-    if at and "://" in head:
-        secrets.add(head.split("://", 1)[1].partition(":")[2])
+    if at:
+        secrets.add((head.rpartition("//")[2] if "//" in head else head).partition(":")[2])
     for secret in sorted((s for s in secrets if s), key=len, reverse=True):
         for written in {secret, unquote(secret), quote(secret, safe="")}:
             text = text.replace(written, "***")
