@@ -1,7 +1,7 @@
 """VCF files made from a seed, with the truth about every row known by construction.
 
-Each allele is planted in its shortest form and then written inside a longer window of reference bases, so that
-the expected rows come from how the file was made and not from a second parser.
+Each allele is planted in its shortest form and then written inside a longer window of reference bases, so
+that the expected rows come from how the file was made and not from a second parser.
 
     python -m benchmarks.vcf_generator out.vcf.gz --records 200000 --consequences --samples 20
 """
@@ -24,10 +24,11 @@ CONTIG_LENGTHS = {
     "chr21": 46709983, "chr22": 50818468, "chrX": 156040895, "chrY": 57227415, "chrM": 16569,
 }  # fmt: skip
 CSQ_FIELDS = (
-    "Allele", "Consequence", "IMPACT", "SYMBOL", "Gene", "Feature_type", "Feature", "BIOTYPE", "EXON", "INTRON",
-    "HGVSc", "HGVSp", "cDNA_position", "CDS_position", "Protein_position", "Amino_acids", "Codons",
-    "Existing_variation", "DISTANCE", "STRAND", "FLAGS", "VARIANT_CLASS", "SYMBOL_SOURCE", "HGNC_ID", "CANONICAL",
-    "TSL", "APPRIS", "CCDS", "ENSP", "SWISSPROT", "SIFT", "PolyPhen", "gnomADe_AF", "CLIN_SIG",
+    "Allele", "Consequence", "IMPACT", "SYMBOL", "Gene", "Feature_type", "Feature", "BIOTYPE",
+    "EXON", "INTRON", "HGVSc", "HGVSp", "cDNA_position", "CDS_position", "Protein_position",
+    "Amino_acids", "Codons", "Existing_variation", "DISTANCE", "STRAND", "FLAGS", "VARIANT_CLASS",
+    "SYMBOL_SOURCE", "HGNC_ID", "CANONICAL", "TSL", "APPRIS", "CCDS", "ENSP", "SWISSPROT", "SIFT",
+    "PolyPhen", "gnomADe_AF", "CLIN_SIG",
 )  # fmt: skip
 # Most severe first; the weights are about those of a genome.
 _CONSEQUENCES = (
@@ -262,12 +263,14 @@ class VcfGenerator:
             coding = impact != "MODIFIER"
             transcript, protein = f"ENST{number:011d}", f"ENSP{number:011d}"
             values = [
-                allele, consequence, impact, gene, f"ENSG{number:011d}", "Transcript", transcript, "protein_coding",
-                f"{pick(1, 20)}/20" if coding else "", "" if coding else f"{pick(1, 19)}/19",
-                f"{transcript}.4:c.{pick(1, 5000)}A>G", f"{protein}.2:p.Ala{pick(1, 900)}Thr" if coding else "",
+                allele, consequence, impact, gene, f"ENSG{number:011d}", "Transcript", transcript,
+                "protein_coding", f"{pick(1, 20)}/20" if coding else "",
+                "" if coding else f"{pick(1, 19)}/19",
+                f"{transcript}.4:c.{pick(1, 5000)}A>G",
+                f"{protein}.2:p.Ala{pick(1, 900)}Thr" if coding else "",
                 str(pick(1, 6000)), str(pick(1, 5000)), str(pick(1, 1600)), "A/T" if coding else "",
-                "Gcc/Acc" if coding else "", f"rs{number}", "", "1", "", "SNV", "HGNC", f"HGNC:{number}", "", "1",
-                "", f"CCDS{number}.1", protein, f"Q{number}", "tolerated(0.2)" if coding else "",
+                "Gcc/Acc" if coding else "", f"rs{number}", "", "1", "", "SNV", "HGNC", f"HGNC:{number}",
+                "", "1", "", f"CCDS{number}.1", protein, f"Q{number}", "tolerated(0.2)" if coding else "",
                 "benign(0.01)" if coding else "", "0.0001", "",
             ]  # fmt: skip
             entries.append("|".join(values))

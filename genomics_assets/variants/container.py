@@ -27,6 +27,7 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _BCF_MAGIC = b"BCF\x02"
 _HEAD_BYTES = 1 << 16
 _BLOCK_HEADER = 12
+_SHORTEST_HEADER = 18
 _TRAILER = 8
 
 _COPY_AGAIN = "the copy was cut or damaged: copy the file again from its source and compare the checksums"
@@ -216,7 +217,7 @@ def _compression(head: bytes) -> _Compression:
 
 def _extra_field_size(header: bytes) -> int | None:
     """BSIZE of a BGZF block header (SAM specification, section 4.1); None where this is no BGZF block."""
-    if len(header) < _BLOCK_HEADER or header[:3] != b"\x1f\x8b\x08" or not header[3] & 4:
+    if len(header) < _SHORTEST_HEADER or header[:3] != b"\x1f\x8b\x08" or not header[3] & 4:
         return None
     if header[10:16] == b"\x06\x00BC\x02\x00":
         return int.from_bytes(header[16:18], "little")
@@ -233,7 +234,7 @@ def _block_length(header: bytes, offset: int) -> int:
     size = _extra_field_size(header)
     if size is not None:
         return size + 1
-    if len(header) < 18 and _GZIP_MAGIC.startswith(header[:2]):
+    if len(header) < _SHORTEST_HEADER and _GZIP_MAGIC.startswith(header[:2]):
         raise InputError(f"the file ends inside a BGZF block, the one at byte {offset:,}", remedy=_COPY_AGAIN)
     raise InputError(f"the bytes at {offset:,} are no BGZF block", remedy=_COPY_AGAIN)
 
