@@ -26,9 +26,7 @@ GENES = {
     "RET": ("chr10", 43077069, 43130351), "APOB": ("chr2", 21001429, 21044073), "GBA1": ("chr1", 155234452, 155244699),
 }  # fmt: skip
 
-CSQ_FIELDS = (
-    "Allele|Consequence|IMPACT|SYMBOL|Gene|Feature_type|Feature|BIOTYPE|EXON|HGVSc|HGVSp|Existing_variation|CANONICAL"
-)
+CSQ_FIELDS = "Allele|Consequence|IMPACT|SYMBOL|Gene|Feature_type|Feature|BIOTYPE|EXON|HGVSc|HGVSp|Existing_variation|CANONICAL"
 CONSEQUENCES = [
     ("intron_variant", "MODIFIER", 55), ("synonymous_variant", "LOW", 12), ("missense_variant", "MODERATE", 16),
     ("3_prime_UTR_variant", "MODIFIER", 6), ("5_prime_UTR_variant", "MODIFIER", 3),
@@ -40,14 +38,26 @@ INDEL_CONSEQUENCES = [("intron_variant", "MODIFIER", 70), ("frameshift_variant",
 
 def header(samples: list[str], info: list[str]) -> list[str]:
     """Header lines of a GRCh38 file."""
-    contigs = [f"##contig=<ID={name},length={length},assembly=GRCh38>" for name, length in CHROMOSOME_LENGTHS.items()]
+    contigs = [
+        f"##contig=<ID={name},length={length},assembly=GRCh38>" for name, length in CHROMOSOME_LENGTHS.items()
+    ]
     formats = [
         '##FORMAT=<ID=GT,Number=1,Type=String,Description="Genotype">',
         '##FORMAT=<ID=AD,Number=R,Type=Integer,Description="Allelic depths">',
         '##FORMAT=<ID=DP,Number=1,Type=Integer,Description="Read depth">',
         '##FORMAT=<ID=GQ,Number=1,Type=Integer,Description="Genotype quality">',
     ]
-    columns = ["#CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO", *(["FORMAT", *samples] if samples else [])]
+    columns = [
+        "#CHROM",
+        "POS",
+        "ID",
+        "REF",
+        "ALT",
+        "QUAL",
+        "FILTER",
+        "INFO",
+        *(["FORMAT", *samples] if samples else []),
+    ]
     return [
         "##fileformat=VCFv4.3",
         "##source=synthetic example",
@@ -77,7 +87,9 @@ def csq(draw: random.Random, gene: str, ref: str, alt: str, rs_id: str) -> str:
         feature = f"ENST{number:08d}{transcript:03d}.{transcript + 2}"
         codon = draw.randint(2, 900)
         coding = impact in ("HIGH", "MODERATE") or term == "synonymous_variant"
-        protein = f"ENSP{number:08d}{transcript:03d}.2:p.Arg{codon}{draw.choice(['Trp', 'Ter', 'His', 'Gly'])}"
+        protein = (
+            f"ENSP{number:08d}{transcript:03d}.2:p.Arg{codon}{draw.choice(['Trp', 'Ter', 'His', 'Gly'])}"
+        )
         entries.append(
             f"{allele}|{term}|{impact}|{gene}|ENSG{number:011d}|Transcript|{feature}|protein_coding|"
             f"{draw.randint(1, 24)}/24|{feature}:c.{codon * 3}{ref[0]}>{allele}|{protein if coding else ''}|"
@@ -112,14 +124,22 @@ def trio() -> list[str]:
     lines = header(["mother", "father", "daughter"], info)
     order = list(CHROMOSOME_LENGTHS)
     sites = sorted(
-        ((chrom, draw.randint(first, last), gene) for gene, (chrom, first, last) in GENES.items() for _ in range(60)),
+        (
+            (chrom, draw.randint(first, last), gene)
+            for gene, (chrom, first, last) in GENES.items()
+            for _ in range(60)
+        ),
         key=lambda site: (order.index(site[0]), site[1]),
     )
     for chrom, pos, gene in sites:
         ref = draw.choice("ACGT")
         kind = draw.random()
         if kind < 0.88:
-            alt = transition(ref) if draw.random() < 0.68 else draw.choice([b for b in "ACGT" if b not in (ref, transition(ref))])
+            alt = (
+                transition(ref)
+                if draw.random() < 0.68
+                else draw.choice([b for b in "ACGT" if b not in (ref, transition(ref))])
+            )
         elif kind < 0.94:
             alt, ref = ref, ref + "".join(draw.choices("ACGT", k=draw.randint(1, 6)))
         else:
@@ -137,13 +157,27 @@ def trio() -> list[str]:
         fields = [f"AC={copies}", f"AF={copies / total:.3f}", f"AN={total}", f"DP={draw.randint(60, 180)}",
                   f"gnomAD_AF={draw.random() ** 5:.4g}", f"CADD_PHRED={draw.uniform(0, 35):.1f}"]  # fmt: skip
         if draw.random() < 0.05:
-            fields.append("CLNSIG=" + draw.choice(["Benign", "Likely_benign", "Uncertain_significance", "Pathogenic"]))
+            fields.append(
+                "CLNSIG=" + draw.choice(["Benign", "Likely_benign", "Uncertain_significance", "Pathogenic"])
+            )
         fields.append("CSQ=" + csq(draw, gene, ref, alt, rs_id))
         calls = [call(draw, p) if draw.random() > 0.02 else call(draw, ()) for p in people[:2]]
         calls.append(call(draw, people[2], "|"))
         lines.append(
-            "\t".join([chrom, str(pos), rs_id, ref, alt, f"{quality:.1f}", "PASS" if quality > 60 else "LowQual",
-                       ";".join(fields), "GT:AD:DP:GQ", *calls])  # fmt: skip
+            "\t".join(
+                [
+                    chrom,
+                    str(pos),
+                    rs_id,
+                    ref,
+                    alt,
+                    f"{quality:.1f}",
+                    "PASS" if quality > 60 else "LowQual",
+                    ";".join(fields),
+                    "GT:AD:DP:GQ",
+                    *calls,
+                ]
+            )  # fmt: skip
         )
     return lines
 

@@ -16,7 +16,7 @@ def print_report(instance: dg.DagsterInstance, definitions: dg.Definitions, out:
         Whether every check passed or only warned.
     """
     graph = definitions.resolve_asset_graph()
-    for root in sorted(graph.root_materializable_asset_keys, key=lambda key: key.path):
+    for root in sorted(graph.root_materializable_asset_keys, key=str):
         partitions = sorted(instance.get_materialized_partitions(root))
         if not partitions:
             continue
@@ -36,7 +36,7 @@ def _downstream(graph: Any, root: dg.AssetKey) -> list[dg.AssetKey]:
         for key in graph.get(waiting.pop()).child_keys - found:
             found.add(key)
             waiting.append(key)
-    return sorted(found, key=lambda key: key.path)
+    return sorted(found, key=str)
 
 
 def _row_count(instance: dg.DagsterInstance, key: dg.AssetKey, partition: str) -> str:

@@ -7,7 +7,7 @@ a load; `LakeIOManager` writes the lake. All of them read the rows that a droppe
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 import dagster as dg
@@ -20,9 +20,6 @@ from resources.copy_binary import CopyReport, copy_batches, read_batches, read_s
 from resources.postgres import PostgresResource
 from resources.variant_lake import VariantLake
 from resources.variant_warehouse import CurrentLoad, VariantWarehouse, permanent_failure
-
-if TYPE_CHECKING:
-    import psycopg
 
 VARIANTS_TABLE = "genomics.variants"
 SECONDS_BETWEEN_PROGRESS = 5.0

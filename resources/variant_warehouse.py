@@ -20,6 +20,7 @@ import dagster as dg
 from genomics_assets.drops import Drop, DropKind, original
 from genomics_assets.input_error import InputError
 from genomics_assets.variants.load import VariantLoad, new_load_id
+from resources.environment import Genome
 from resources.inbox import InboxResource
 from resources.postgres import PostgresResource
 
@@ -55,7 +56,7 @@ class SampleReport:
     not_in_file: int = 0
 
 
-class VariantWarehouse(dg.ConfigurableResource):
+class VariantWarehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
     """The load audit and its neighbours, in schema `genomics`."""
 
     postgres: dg.ResourceDependency[PostgresResource]
@@ -461,11 +462,11 @@ class VariantWarehouse(dg.ConfigurableResource):
             ).fetchone()
             return dict(row[0] or {}) if row else {}
 
-    def genome(self) -> str:
+    def genome(self) -> Genome:
         """What the warehouse was made for: human or other."""
         with self.postgres.connection() as connection:
             row = connection.execute("SELECT genome FROM genomics.warehouse").fetchone()
-            return "human" if row is None else str(row[0])
+            return "other" if row is not None and row[0] == "other" else "human"
 
     def samples_in_file(self, load_id: UUID) -> int:
         """Sample columns that a load's header names."""
@@ -510,7 +511,7 @@ class VariantWarehouse(dg.ConfigurableResource):
 
     def _number(self, query: str, load_id: UUID) -> int:
         with self.postgres.connection() as connection:
-            row = connection.execute(query, (load_id,)).fetchone()  # type: ignore[arg-type]
+            row = connection.execute(query, (load_id,)).fetchone()
             return 0 if row is None else int(row[0])
 
 

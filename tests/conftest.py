@@ -22,7 +22,11 @@ SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A GENOMICS_HOME of the test run's own, so that it never meets a running checkout."""
     folder = tmp_path_factory.mktemp("genomics")
-    outside = {name: os.environ.pop(name) for name in list(os.environ) if re.match(r"GENOMICS_(?!TEST_|NATIVE)", name)}
+    outside = {
+        name: os.environ.pop(name)
+        for name in list(os.environ)
+        if re.match(r"GENOMICS_(?!TEST_|NATIVE)", name)
+    }
     os.environ["GENOMICS_HOME"] = str(folder)
     yield folder
     from resources.embedded import stop_servers

@@ -6,6 +6,9 @@ One partition is one dropped file. The assets name their inputs, call one functi
 IO managers write it.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import dagster as dg
 import pyarrow as pa
 
@@ -21,9 +24,9 @@ RETRIES = dg.RetryPolicy(max_retries=2, delay=1)
 ONE_FILE_A_RUN = dg.BackfillPolicy.multi_run(1)
 
 
-def variant_asset(**settings: object):  # type: ignore[no-untyped-def] # noqa: ANN201 - Dagster's decorator
+def variant_asset(**settings: Any) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
     """What all assets of the warehouse share."""
-    return dg.asset(
+    decorator: Callable[[Callable[..., Any]], dg.AssetsDefinition] = dg.asset(
         key_prefix="variants",
         group_name="variants",
         partitions_def=vcf_partitions,
@@ -33,6 +36,7 @@ def variant_asset(**settings: object):  # type: ignore[no-untyped-def] # noqa: A
         code_version="1",
         **settings,
     )
+    return decorator
 
 
 @variant_asset(

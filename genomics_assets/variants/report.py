@@ -71,12 +71,12 @@ def header_table(header: VcfHeader) -> str:
 
 
 def markdown_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table.
+    r"""A Markdown table.
 
     >>> print(markdown_table(["a", "b"], [("1", "x|y")]))
     | a | b |
     | --- | --- |
-    | 1 | x\\|y |
+    | 1 | x\|y |
     """
     lines = [titles, ["---"] * len(titles), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -34,7 +34,11 @@ class Stack:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(("GENOMICS_", "DAGSTER_"))},
+            **{
+                name: value
+                for name, value in os.environ.items()
+                if not name.startswith(("GENOMICS_", "DAGSTER_"))
+            },
             "GENOMICS_HOME": str(home),
         }
         self.up_process: subprocess.Popen[str] | None = None

@@ -81,8 +81,14 @@ def test_a_killed_run_worker_is_replaced(stack: Stack, large_vcf: bytes) -> None
     # Run workers are the spawned children of the code server that have no command of their own.
     assert stack.kill("multiprocessing", "spawn_main") > 0
     nothing_visible(stack)
-    wait_until("the run is tried again and completes", lambda: stack.number(VISIBLE) == RECORDS, seconds=180, every=1)
-    wait_until("the summary follows", lambda: stack.number("SELECT count(*) FROM genomics.variant_summary"), seconds=60)
+    wait_until(
+        "the run is tried again and completes", lambda: stack.number(VISIBLE) == RECORDS, seconds=180, every=1
+    )
+    wait_until(
+        "the summary follows",
+        lambda: stack.number("SELECT count(*) FROM genomics.variant_summary"),
+        seconds=60,
+    )
     everything_there(stack)
 
 
@@ -98,7 +104,11 @@ def test_a_killed_daemon_costs_nothing(stack: Stack, large_vcf: bytes) -> None:
 
     stack.up()
 
-    wait_until("a restart completes", lambda: stack.number("SELECT count(*) FROM genomics.variant_summary"), seconds=180)
+    wait_until(
+        "a restart completes",
+        lambda: stack.number("SELECT count(*) FROM genomics.variant_summary"),
+        seconds=180,
+    )
     everything_there(stack)
 
 
@@ -117,5 +127,9 @@ def test_a_killed_postgres_comes_back_and_the_load_completes(stack: Stack, large
     first = wait_until("the server is back", lambda: visible() + 1, seconds=60) - 1
     assert first in (0, RECORDS), "all or nothing"
     wait_until("the load completes", lambda: visible() == RECORDS, seconds=180, every=1)
-    wait_until("the summary follows", lambda: stack.number("SELECT count(*) FROM genomics.variant_summary"), seconds=60)
+    wait_until(
+        "the summary follows",
+        lambda: stack.number("SELECT count(*) FROM genomics.variant_summary"),
+        seconds=60,
+    )
     everything_there(stack)

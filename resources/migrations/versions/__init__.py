@@ -1,0 +1,1 @@
+"""Revisions, one a module, in the order of their numbers."""
