@@ -1,7 +1,5 @@
 """The PostgreSQL resource: transactions, patience with a restarting server, named sessions, kept secrets."""
 
-from __future__ import annotations
-
 import os
 import socket
 import threading
