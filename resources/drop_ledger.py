@@ -165,7 +165,7 @@ class LedgerSession:
         if claims:
             self._connection.execute(
                 "UPDATE genomics.drop_ledger SET state = 'requested', requested_at = clock_timestamp() WHERE kind = %s AND inbox = %s AND state = 'claimed' "
-                "AND claim = ANY(%s::uuid[])",
+                "AND claim::text = ANY(%s)",
                 (*self._scope, list(claims)),
             )
 

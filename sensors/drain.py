@@ -11,8 +11,10 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import dagster as dg
+from dagster._core.events import RunFailureReason
 
 from genomics_assets.drops import storable
+from genomics_assets.input_error import InputError
 from resources.drop_ledger import DropLedgerError, DropLedgerResource, LedgerSession, Request
 from resources.inbox import InboxError, InboxResource
 from sensors.file_drops import (
@@ -58,7 +60,10 @@ def drain(
     """
     resources = dict(definitions.resources or {})
     if inbox is not None:
-        resources["inbox"] = resources["inbox"].model_copy(update={"url": inbox})
+        configured: InboxResource = resources["inbox"]
+        resources["inbox"] = InboxResource(
+            url=inbox, s3_endpoint_url=configured.s3_endpoint_url, drop_ledger=configured.drop_ledger
+        )
     sensors = [s for s in definitions.sensors or [] if isinstance(s, FileDropSensorDefinition)]
     opened = {key: resources[key] for key in ("inbox", "drop_ledger")}
     status = 0
@@ -175,17 +180,16 @@ class _KindDrain:
     def _load(self, request: Request) -> None:
         asked = run_request(self.kind, request)
         started = time.monotonic()
-        try:
-            result = self.definitions.resolve_job_def(self.sensor.drop_job.name).execute_in_process(
-                instance=self.instance,
-                partition_key=request.partition_key,
-                tags={**run_tags(self.sensor.name, asked), DRAIN_TAG: self.name},
-                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-                resources={"inbox": self.inbox_of_runs},
-                raise_on_error=False,
-            )
-        except dg.DagsterExecutionInterruptedError:
-            raise KeyboardInterrupt from None
+        result = self.definitions.resolve_job_def(self.sensor.drop_job.name).execute_in_process(
+            instance=self.instance,
+            partition_key=request.partition_key,
+            tags={**run_tags(self.sensor.name, asked), DRAIN_TAG: self.name},
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            resources={"inbox": self.inbox_of_runs},
+            raise_on_error=False,
+        )
+        if _was_interrupted(result):
+            raise KeyboardInterrupt
         if result.success:
             self._tell("ok", request.path, f"{time.monotonic() - started:.1f} s")
             return
@@ -206,17 +210,30 @@ class _KindDrain:
         self.out(f"{word:<7} {storable(f'{self.kind.folder}/{path}')}" + (f": {more}" if more else ""))
 
 
+def _was_interrupted(result: dg.ExecuteInProcessResult) -> bool:
+    """Whether a signal ended the run; Dagster swallows it."""
+    return any(
+        event.job_failure_data.failure_reason == RunFailureReason.UNEXPECTED_TERMINATION
+        for event in result.all_events
+        if event.event_type == dg.DagsterEventType.RUN_FAILURE
+    )
+
+
 def _first_line(result: dg.ExecuteInProcessResult) -> str:
     """The first line of the error that a person can act on: the innermost cause of the first failed step."""
     for event in result.all_events:
         if not event.is_step_failure:
             continue
-        data = event.step_failure_data
-        if data.user_failure_data is not None and data.user_failure_data.description:
-            return data.user_failure_data.description.splitlines()[0]
-        error = data.error
+        failure = event.step_failure_data
+        if failure.user_failure_data is not None and failure.user_failure_data.description:
+            return failure.user_failure_data.description.splitlines()[0]
+        error = failure.error
         while error is not None and error.cause is not None:
             error = error.cause
         if error is not None:
-            return error.message.strip().splitlines()[0]
+            # An InputError is a sentence for the one who dropped the file; of all others the name tells something.
+            return error.message.strip().splitlines()[0].removeprefix(_INPUT_ERROR)
     return "the run failed before its first step; see its log in the UI"
+
+
+_INPUT_ERROR = f"{InputError.__module__}.{InputError.__qualname__}: "

@@ -136,7 +136,6 @@ def evaluate(
     instance: dg.DagsterInstance,
     claimant: str,
     confirmed: Collection[str],
-    limit: int = REQUESTS_A_TICK,
 ) -> Tick:
     """One look: confirm and give back old claims, take note of what lies there, claim what is ready.
 
@@ -147,7 +146,6 @@ def evaluate(
         instance: knows the runs of claims that were lost.
         claimant: who asks; the same name for every evaluation of one sensor.
         confirmed: claims that are known to have got through.
-        limit: how many to claim.
 
     Raises:
         resources.inbox.InboxError: when the inbox cannot be looked at; nothing is changed then.
@@ -156,7 +154,7 @@ def evaluate(
     session.confirm(confirmed)
     recover(session, instance, session.lost(claimant))
     seen = session.observe(look.found, at_once=look.at_once)
-    claim, requests = session.claim(seen, claimant, limit) if seen.ready else (None, [])
+    claim, requests = session.claim(seen, claimant, REQUESTS_A_TICK) if seen.ready else (None, [])
     session.commit()
     return Tick(requests, claim if requests else None, seen, look.oddities + seen.oddities)
 
