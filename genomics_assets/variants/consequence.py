@@ -7,6 +7,7 @@ the Ensembl term that they refine, and bcftools' short terms are read as Sequenc
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -144,9 +145,58 @@ _BCFTOOLS_TERMS = {
     "coding_sequence": "coding_sequence_variant",
 }
 
+# SnpEff's effects before its version 4, which wrote EFF.
+_CLASSIC_TERMS = {
+    "CDS": "coding_sequence_variant",
+    "CODON_CHANGE": "coding_sequence_variant",
+    "CODON_CHANGE_PLUS_CODON_DELETION": "disruptive_inframe_deletion",
+    "CODON_CHANGE_PLUS_CODON_INSERTION": "disruptive_inframe_insertion",
+    "CODON_DELETION": "inframe_deletion",
+    "CODON_INSERTION": "inframe_insertion",
+    "DOWNSTREAM": "downstream_gene_variant",
+    "EXON": "exon_variant",
+    "EXON_DELETED": "exon_loss_variant",
+    "FRAME_SHIFT": "frameshift_variant",
+    "GENE": "gene_variant",
+    "INTERGENIC": "intergenic_region",
+    "INTERGENIC_CONSERVED": "conserved_intergenic_variant",
+    "INTRAGENIC": "intragenic_variant",
+    "INTRON": "intron_variant",
+    "INTRON_CONSERVED": "conserved_intron_variant",
+    "MICRO_RNA": "miRNA",
+    "NON_CODING_EXON": "non_coding_transcript_exon_variant",
+    "NON_SYNONYMOUS_CODING": "missense_variant",
+    "NON_SYNONYMOUS_START": "initiator_codon_variant",
+    "NON_SYNONYMOUS_STOP": "stop_retained_variant",
+    "RARE_AMINO_ACID": "rare_amino_acid_variant",
+    "REGULATION": "regulatory_region_variant",
+    "SPLICE_SITE_ACCEPTOR": "splice_acceptor_variant",
+    "SPLICE_SITE_BRANCH": "splice_branch_variant",
+    "SPLICE_SITE_DONOR": "splice_donor_variant",
+    "SPLICE_SITE_REGION": "splice_region_variant",
+    "START_GAINED": "5_prime_UTR_premature_start_codon_gain_variant",
+    "START_LOST": "start_lost",
+    "STOP_GAINED": "stop_gained",
+    "STOP_LOST": "stop_lost",
+    "SYNONYMOUS_CODING": "synonymous_variant",
+    "SYNONYMOUS_START": "start_retained_variant",
+    "SYNONYMOUS_STOP": "stop_retained_variant",
+    "TRANSCRIPT": "transcript_variant",
+    "UPSTREAM": "upstream_gene_variant",
+    "UTR_3_DELETED": "3_prime_UTR_truncation",
+    "UTR_3_PRIME": "3_prime_UTR_variant",
+    "UTR_5_DELETED": "5_prime_UTR_truncation",
+    "UTR_5_PRIME": "5_prime_UTR_variant",
+    "WITHIN_NON_CODING_GENE": "non_coding_transcript_variant",
+}
+_TERMS_OF_TAG = {"BCSQ": _BCFTOOLS_TERMS, "EFF": _CLASSIC_TERMS}
+
 # The annotation keys in the order in which a pick is looked for.
-ANNOTATION_TAGS = ("CSQ", "ANN", "BCSQ")
-_BCSQ_FEWEST_FIELDS = 4
+ANNOTATION_TAGS = ("CSQ", "ANN", "BCSQ", "EFF")
+# How many of its last fields an entry may leave out.
+_OPTIONAL_FIELDS = {"BCSQ": 3, "EFF": 2}
+
+_ALLELE_NUMBER = re.compile(r"[0-9]{1,9}")
 
 # What each annotator calls the fields that become columns; the first that is filled counts.
 _FIELD_NAMES: dict[str, dict[str, tuple[str, ...]]] = {
@@ -174,7 +224,17 @@ _FIELD_NAMES: dict[str, dict[str, tuple[str, ...]]] = {
         "hgvs_c": (),
         "hgvs_p": ("amino_acid_change",),
     },
+    "EFF": {
+        "consequence": ("Effect",),
+        "impact": ("Effect_Impact",),
+        "gene": ("Gene_Name",),
+        "transcript": ("Transcript_ID", "Transcript"),
+        "hgvs_c": (),
+        "hgvs_p": ("Amino_Acid_Change", "Amino_Acid_change"),
+    },
 }
+_ALLELE_FIELD = {"CSQ": "Allele", "ANN": "Allele"}
+_ALLELE_NUMBER_FIELD = {"CSQ": "ALLELE_NUM", "EFF": "Genotype_Number"}
 
 
 class Pick(NamedTuple):
@@ -243,11 +303,20 @@ def rank_of(consequence: str) -> Ranked:
     )
 
 
+def _without_brackets(entry: str) -> str:
+    """`EFFECT(a|b)` as `EFFECT|a|b`: the form of all other annotations.
+
+    >>> _without_brackets("INTRON(MODIFIER||)")
+    'INTRON|MODIFIER||'
+    """
+    return entry.replace("(", "|", 1).removesuffix(")") if "(" in entry else entry
+
+
 class AnnotationFormat:
     """How one annotation key of a file is read: which of its fields means what.
 
     Args:
-        tag: CSQ (VEP), ANN (SnpEff) or BCSQ (bcftools).
+        tag: CSQ (VEP), ANN (SnpEff), BCSQ (bcftools) or EFF (SnpEff before version 4).
         fields: the names of an entry's fields, as the header declares them.
 
     >>> csq = AnnotationFormat("CSQ", ["Allele", "Consequence", "IMPACT", "SYMBOL"])
@@ -263,21 +332,23 @@ class AnnotationFormat:
         names = _FIELD_NAMES[tag]
         self._columns = {column: [place[n] for n in names[column] if n in place] for column in names}
         self._consequence = next(iter(self._columns["consequence"]), None)
-        self._allele = place.get("Allele") if tag != "BCSQ" else None
-        self._allele_number = place.get("ALLELE_NUM") if tag == "CSQ" else None
+        self._allele = place.get(_ALLELE_FIELD.get(tag, ""))
+        self._allele_number = place.get(_ALLELE_NUMBER_FIELD.get(tag, ""))
         self._pick = place.get("PICK")
         self._canonical = place.get("CANONICAL")
-        self._fewest = min(_BCSQ_FEWEST_FIELDS, len(fields)) if tag == "BCSQ" else len(fields)
+        self._fewest = max(1, len(fields) - _OPTIONAL_FIELDS.get(tag, 0))
         self._ranked: dict[str, Ranked] = {}
 
     def read(self, text: str) -> tuple[list[Entry], int]:
         """The entries of one record, in file order, and how many have a wrong number of fields."""
         entries = []
         wrong = 0
-        for number, entry_text in enumerate(text.split(",")):
+        for entry_text in text.split(","):
+            if self.tag == "EFF":
+                entry_text = _without_brackets(entry_text)
             values = entry_text.split("|")
             if self._fewest <= len(values) <= len(self.fields):
-                entries.append(self._entry(entry_text, values, number))
+                entries.append(self._entry(entry_text, values))
                 continue
             wrong += not self._is_reference_to_another_record(entry_text)
             allele = values[self._allele] if self._allele is not None and self._allele < len(values) else None
@@ -305,10 +376,10 @@ class AnnotationFormat:
     def _is_reference_to_another_record(self, entry_text: str) -> bool:
         return self.tag == "BCSQ" and entry_text.startswith("@")
 
-    def _entry(self, text: str, values: list[str], number: int) -> Entry:
+    def _entry(self, text: str, values: list[str]) -> Entry:
         allele = values[self._allele] if self._allele is not None else None
         allele_number = None
-        if self._allele_number is not None and values[self._allele_number].isdecimal():
+        if self._allele_number is not None and _ALLELE_NUMBER.fullmatch(values[self._allele_number]):
             allele_number = int(values[self._allele_number])
         return Entry(text, allele, allele_number, self._order(values), values)
 
@@ -332,9 +403,10 @@ class AnnotationFormat:
         return ranked
 
     def _sequence_ontology(self, consequence: str) -> str:
-        if self.tag != "BCSQ":
+        terms = _TERMS_OF_TAG.get(self.tag)
+        if terms is None:
             return consequence
-        return "&".join(_BCFTOOLS_TERMS.get(term, term) for term in consequence.split("&"))
+        return "&".join(terms.get(term, term) for term in consequence.replace("+", "&").split("&"))
 
     def _value(self, column: str, values: Sequence[str]) -> str | None:
         return next((values[n] for n in self._columns[column] if n < len(values) and values[n]), None)

@@ -48,7 +48,7 @@ class VcfHeader:
         info: INFO fields by name.
         formats: FORMAT fields by name.
         filters: declared FILTER names.
-        annotations: field names of the entries of CSQ, ANN and BCSQ, where the header declares their format.
+        annotations: field names of the entries of CSQ, ANN, BCSQ and EFF, where the header declares their format.
         assembly: GRCh38, GRCh37 or T2T-CHM13; None when nothing tells.
         reference: the `##reference` line's value.
         tools: versions by tool, such as `{"VEP": "112"}`.
@@ -260,6 +260,8 @@ def _entry_fields(tag: str, description: str) -> tuple[str, ...]:
         text = description.partition("Format: ")[2]
     if tag == "BCSQ":
         text = text.replace("[*]", "").replace("[", "").replace("]", "")
+    elif tag == "EFF":
+        text = re.sub(r"[\[\])]|\|(?= *\[)", "", text.replace("(", "|", 1))
     return tuple(name.strip() for name in text.strip().strip("\"'").split("|")) if "|" in text else ()
 
 

@@ -120,7 +120,7 @@ class VariantStream:
         self._options = options
         self._file_name = options.file_name or path.name
         self.header = read_header(path, file_name=self._file_name) if header is None else header
-        self._scanner_module = _scanner_for(options.engine)
+        self._scanner_module = _scanner_for(options.engine, self.header)
         self.engine: Literal["native", "python"] = "python" if self._scanner_module is None else "native"
         self.tally = Tally()
 
@@ -145,10 +145,7 @@ class VariantStream:
         chunks = TextChunks(self._path)
         try:
             for lines in self._record_lines(chunks):
-                if scanner is None:
-                    columns = _rows_to_columns(_parse(parser, lines))
-                else:
-                    columns = self._scan(scanner, parser, lines)
+                columns = self._read(scanner, parser, lines)
                 if len(columns["pos"]):
                     yield self._finish(columns)
         except InputError as error:
@@ -209,6 +206,11 @@ class VariantStream:
             with_genotypes=self._options.genotypes,
             tally=tally,
         )
+
+    def _read(self, scanner: Any, parser: RecordParser, lines: _Lines) -> dict[str, pa.Array]:
+        if scanner is None:
+            return _rows_to_columns(_parse(parser, lines))
+        return self._scan(scanner, parser, lines)
 
     # -- the native engine -----------------------------------------------------------------------------------
 
@@ -375,8 +377,11 @@ class VariantStream:
         return pa.RecordBatch.from_arrays([arrays[name] for name in schema.names], schema=schema)
 
 
-def _scanner_for(engine: Engine) -> ModuleType | None:
+def _scanner_for(engine: Engine, header: VcfHeader) -> ModuleType | None:
     if engine == "python" or (engine == "auto" and os.environ.get("GENOMICS_NATIVE") == "0"):
+        return None
+    if "EFF" in header.annotations:
+        # The old key is too rare to be scanned natively.
         return None
     module = native_scanner()
     if module is None and engine == "native":

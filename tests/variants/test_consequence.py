@@ -166,6 +166,27 @@ def test_bcftools_terms_back_references_and_stars(tmp_path: Path) -> None:
     assert only.column("impact") == ["LOW", "LOW"]
 
 
+def test_effects_of_old_snpeff_releases(tmp_path: Path) -> None:
+    header = (
+        '##INFO=<ID=EFF,Number=.,Type=String,Description="Predicted effects for this variant.Format: '
+        "'Effect ( Effect_Impact | Functional_Class | Codon_Change | Amino_Acid_Change| Amino_Acid_length | "
+        "Gene_Name | Transcript_BioType | Gene_Coding | Transcript_ID | Exon_Rank | Genotype_Number "
+        "[ | ERRORS | WARNINGS ] )' \">",
+    )
+    info = (
+        "EFF=INTRON(MODIFIER||||305|A|protein_coding|CODING|TA|1|1),"
+        "SPLICE_SITE_REGION+NON_SYNONYMOUS_CODING(MODERATE|MISSENSE|gAt/gTt|D224V|305|B|pc|CODING|TB|1|1|WARNING_X),"
+        "STOP_GAINED(HIGH||||305|C|protein_coding|CODING|TC|1|2)"
+    )
+    loaded = annotated(tmp_path, info, alt="G,T", header=header)
+    assert loaded.column("gene") == ["B", "C"]
+    assert loaded.column("transcript") == ["TB", "TC"]
+    assert loaded.column("consequence") == ["splice_region_variant&missense_variant", "stop_gained"]
+    assert loaded.column("hgvs_p") == ["D224V", None]
+    assert loaded.annotations[1] == {"EFF": ["STOP_GAINED|HIGH||||305|C|protein_coding|CODING|TC|1|2"]}
+    assert not loaded.tally.noted
+
+
 def test_csq_comes_before_ann_unless_it_says_nothing(tmp_path: Path) -> None:
     ann = "ANN=G|intron_variant|MODIFIER|FROM_ANN|GA|transcript|TA|c.1|p.1"
     both = annotated(tmp_path, f"{ann};CSQ={entry('G', 'synonymous_variant', 'FROM_CSQ')}", header=(VEP, ANN))
@@ -198,3 +219,10 @@ def test_genes_of_a_real_cohort_are_filled() -> None:
     assert len(loaded.rows) == 115
     assert all(loaded.column("gene"))
     assert set(loaded.annotations[0] or ()) == {"CSQ", "ANN"}
+
+
+@pytest.mark.skipif(not REAL_FILES.is_dir(), reason="the small real inputs are not here")
+def test_genes_of_an_old_snpeff_file_are_filled() -> None:
+    loaded = Loaded(REAL_FILES / "snpeff.vcf", engine="auto")
+    assert loaded.column("gene")[-5:] == ["OR4F5"] * 5
+    assert all(loaded.column("gene"))
