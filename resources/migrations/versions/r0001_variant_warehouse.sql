@@ -69,7 +69,8 @@ COMMENT ON COLUMN genomics.variants.aaf IS 'Frequency of ALT among called allele
 COMMENT ON COLUMN genomics.variants.hwe_p IS 'Exact Hardy-Weinberg p value over diploid calls';
 
 -- Index set "standard": kept during loads, cost independent of the size of the table.
-CREATE INDEX variants_allele_idx ON genomics.variants (pos, ref, alt);
+-- By position alone: an allele may be longer than an index entry, and few rows share a position.
+CREATE INDEX variants_pos_idx ON genomics.variants (pos);
 CREATE INDEX variants_long_idx ON genomics.variants USING gist (pos_range) WHERE end_pos - pos >= 1000;
 CREATE INDEX variants_gene_idx ON genomics.variants (gene, impact) WHERE gene IS NOT NULL;
 CREATE INDEX variants_rs_id_idx ON genomics.variants USING hash (rs_id) WHERE rs_id IS NOT NULL;
