@@ -910,11 +910,13 @@ human_name(Text name)
     return number >= 1 && number <= 22 ? HUMAN_NAMES[number - 1] : NULL;
 }
 
+enum { LONGEST_CONTIG_NAME = 80 };
+
 static Verdict
 read_contig(Scan *s)
 {
     if (!text_equal(s->chrom, s->last_chrom)) {
-        if (s->chrom.n == 0)
+        if (s->chrom.n == 0 || s->chrom.n > LONGEST_CONTIG_NAME)
             return DECLINED;
         const char *canonical = s->plan->human ? human_name(s->chrom) : NULL;
         int32_t declared = names_get(&s->plan->contigs, s->chrom);
@@ -2703,7 +2705,11 @@ build_info_keys(Plan *plan, PyObject *source)
     Py_ssize_t n = PyObject_Length(info);
     if (n < 0)
         return -1;
-    size_t most = (size_t)n + N_CANDIDATES + 4 + N_TAGS;
+    PyObject *annotation = get_container(source, "annotation");
+    Py_ssize_t n_annotations = annotation ? PyObject_Length(annotation) : -1;
+    if (n_annotations < 0)
+        return -1;
+    size_t most = (size_t)n + N_CANDIDATES + 4 + (size_t)n_annotations;
     plan->info_keys = calloc(most, sizeof *plan->info_keys);
     if (!plan->info_keys || !names_init(&plan->info_names, most))
         return no_memory();
@@ -2741,16 +2747,21 @@ add_format(Plan *plan, Text tag_name, PyObject *fields)
     int tag = 0;
     while (tag < N_TAGS && !text_is(tag_name, TAG_NAMES[tag], strlen(TAG_NAMES[tag])))
         tag++;
-    if (tag == N_TAGS || !PyList_Check(fields)) {
-        PyErr_SetString(PyExc_ValueError, "plan['annotation'] holds lists of field names for CSQ, ANN and BCSQ");
+    if (!PyList_Check(fields)) {
+        PyErr_SetString(PyExc_TypeError, "plan['annotation'] holds a list of field names for each key");
         return -1;
     }
     int32_t known = names_get(&plan->info_names, tag_name);
     if (known < 0) {
-        InfoKey key = {.tag = -1, .candidate = -1};
+        InfoKey key = {.tag = -1};
+        give_role(&key, tag_name);
         known = (int32_t)plan->n_info_keys;
         if (info_key_add(plan, tag_name, key) < 0)
             return -1;
+    }
+    if (tag == N_TAGS) {
+        plan->info_keys[known].odd = 1; /* an annotator that only the reference knows */
+        return 0;
     }
     plan->info_keys[known].tag = (int8_t)tag;
     plan->info_keys[known].odd = 0;

@@ -78,6 +78,8 @@ WIDTHS = {
 }
 
 FIXED_COLUMNS = 8
+# Bytes. Percent-encoded, a name of this length still is a segment of the lake's keys.
+LONGEST_CONTIG_NAME = 80
 _EXAMPLES_KEPT = 5
 _POSITION = re.compile(r"[0-9]{1,18}")
 _SIGNED = re.compile(r"[+-]?[0-9]{1,18}")
@@ -419,6 +421,11 @@ class RecordParser:
             return contig
         if not name:
             raise self._error("an empty CHROM", remedy=_WRITE_AGAIN)
+        if len(name.encode()) > LONGEST_CONTIG_NAME:
+            raise self._error(
+                f"CHROM {_quoted(name)} is longer than {LONGEST_CONTIG_NAME} bytes",
+                remedy="give the contig a shorter name (`bcftools annotate --rename-chrs`)",
+            )
         declared = self._header.contigs.get(name)
         canonical = canonical_contig(name) if self._genome == "human" else name
         contig = self._contigs[name] = _Contig(
