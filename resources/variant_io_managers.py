@@ -6,7 +6,7 @@ a load; `LakeIOManager` writes the lake. All of them read the rows that a droppe
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +14,7 @@ import dagster as dg
 import pyarrow as pa
 
 from genomics_assets.input_error import InputError
-from genomics_assets.variants.load import VariantLoad
+from genomics_assets.variants.load import VariantLoad, new_load_id
 from genomics_assets.variants.report import reasons_table
 from resources.copy_binary import CopyReport, copy_batches, read_batches, read_schema
 from resources.postgres import PostgresResource
@@ -77,6 +77,11 @@ class VariantIOManager(_LoadReader):
             told = error if error.file else error.in_file(obj.file.file_path)
             self.warehouse.fail(obj.load_id, str(told))
             raise permanent_failure(told, obj.file.partition_key) from error
+        except Exception as error:
+            # Another attempt writes an audit row of its own; this one must not look as if it were still at work.
+            with suppress(Exception):
+                self.warehouse.fail(obj.load_id, f"{type(error).__name__}: {error}".splitlines()[0])
+            raise
         context.add_output_metadata(done)
 
     def _load(self, context: dg.OutputContext, load: VariantLoad) -> dict[str, Any]:
@@ -109,7 +114,26 @@ class LoadIOManager(_LoadReader):
     """Writes a table whose rows belong to loads: this load's rows replace its own and those of superseded ones."""
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
-        """Replace the partition's rows; `obj` is a table, a reader, or an iterator of batches."""
+        """Replace the partition's rows; `obj` is a table, a reader, or an iterator of batches.
+
+        Raises:
+            dagster.Failure: when the file that the rows come from cannot be taken; trying again would not help.
+        """
+        try:
+            self._replace(context, obj)
+        except InputError as error:
+            self.warehouse.refuse(
+                load_id=new_load_id(),
+                partition_key=context.partition_key,
+                file_path=error.file or context.partition_key,
+                file_hash=None,
+                file_size=None,
+                error=str(error),
+                run_id=context.run_id,
+            )
+            raise permanent_failure(error, context.partition_key) from error
+
+    def _replace(self, context: dg.OutputContext, obj: Any) -> None:
         table = self._table(context)
         load = self.warehouse.expect_load(context.partition_key)
         with self.postgres.connection() as connection:

@@ -9,19 +9,18 @@ import hashlib
 import json
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import dagster as dg
 
-from genomics_assets.drops import Drop, DropKind, original
+from genomics_assets.drops import Drop, DropKind
 from genomics_assets.input_error import InputError
 from genomics_assets.variants.load import VariantLoad, new_load_id
 from resources.environment import Genome
-from resources.inbox import InboxResource
+from resources.inbox import InboxError, InboxResource
 from resources.postgres import PostgresResource
 
 if TYPE_CHECKING:
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 
     from genomics_assets.variants.pedigree import PedigreeEntry
     from genomics_assets.variants.reader import Tally
+    from resources.variant_indexes import FullIndex
 
 _NO_HASH = "0" * 64
 
@@ -186,14 +186,14 @@ class VariantWarehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
         Raises:
             dagster.Failure: for every `InputError`; it is not retried, for the same bytes would fail again.
         """
-        file_path = f"{kind.folder}/{partition_key}"
+        drop: Drop | None = None
         try:
             drop = inbox.drop(kind, partition_key)
-            file_path = drop.uri
             yield drop
         except InputError as error:
+            file_path = drop.uri if drop else f"{kind.folder}/{partition_key}"
             told = error if error.file else error.in_file(file_path)
-            digest, size = _digest(file_path)
+            digest, size = _digest(inbox, drop) if drop else (None, None)
             self.refuse(
                 load_id=new_load_id(),
                 partition_key=partition_key,
@@ -509,6 +509,30 @@ class VariantWarehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
             assert row is not None  # noqa: S101 - an aggregate always gives one row
             return row[0], row[1], row[2], row[3]
 
+    # -- the dear indexes -----------------------------------------------------------------------------------------
+
+    def build_full_indexes(self, *, concurrently: bool = False, connections: int = 2) -> "list[FullIndex]":
+        """Build what is missing of the index set "full"; see `resources.variant_indexes`.
+
+        Args:
+            concurrently: build without holding loads up, which takes about twice as long.
+            connections: how many indexes are built at a time.
+        """
+        from resources.variant_indexes import build_full_indexes
+
+        return build_full_indexes(
+            self._index_connection, concurrently=concurrently, connections=connections
+        )
+
+    def drop_full_indexes(self) -> int:
+        """Drop the index set "full", and say how many indexes there were, counted by partition."""
+        from resources.variant_indexes import drop_full_indexes
+
+        return drop_full_indexes(self._index_connection)
+
+    def _index_connection(self) -> "AbstractContextManager[psycopg.Connection[Any]]":
+        return self.postgres.connection(autocommit=True, statement_timeout=0)
+
     def _number(self, query: str, load_id: UUID) -> int:
         with self.postgres.connection() as connection:
             row = connection.execute(query, (load_id,)).fetchone()
@@ -529,14 +553,13 @@ def permanent_failure(error: InputError, partition_key: str) -> dg.Failure:
     )
 
 
-def _digest(file_path: str) -> tuple[str | None, int | None]:
-    """SHA-256 and size of a local file; nothing where it cannot be read."""
-    path = Path(original(file_path))
+def _digest(inbox: InboxResource, drop: Drop) -> tuple[str | None, int]:
+    """SHA-256 and size of a drop; no hash where it cannot be read any more."""
     try:
-        with path.open("rb") as file:
+        with inbox.local(drop) as path, path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest(), path.stat().st_size
-    except OSError:
-        return None, None
+    except (OSError, InputError, InboxError):
+        return None, drop.size
 
 
 def _at_most(text: str | None, width: int) -> str | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import dagster as dg
 import pyarrow as pa
+from pydantic import Field
 
 from genomics_assets.variants.load import VariantLoad
 from genomics_assets.variants.partitions import VCF_DROPS, vcf_partitions
@@ -91,7 +92,7 @@ def variants(
 
 @variant_asset(kinds={"postgres"}, deps=[variants])
 def samples(
-    context: dg.AssetExecutionContext, inbox: InboxResource, warehouse: VariantWarehouse
+    context: dg.AssetExecutionContext, vcf_files: pa.Table, inbox: InboxResource, warehouse: VariantWarehouse
 ) -> dg.MaterializeResult[None]:
     """People in the file's header and pedigree, each once; what contradicts what is known is reported, never stored.
 
@@ -101,7 +102,7 @@ def samples(
     from genomics_assets.variants.report import counts
 
     with warehouse.taking(inbox, VCF_DROPS, context.partition_key, context.run_id) as drop:
-        names, pedigree = people_of(drop, opened=inbox.local)
+        names, pedigree = people_of(drop, vcf_files, opened=inbox.local)
     report = warehouse.record_samples(warehouse.expect_load(context.partition_key).load_id, names, pedigree)
     return dg.MaterializeResult(
         metadata={
@@ -119,7 +120,7 @@ def samples(
     io_manager_key="load_io", kinds={"postgres"}, deps=[variants], metadata={"table": "genomics.genotypes"}
 )
 def genotypes(
-    context: dg.AssetExecutionContext, inbox: InboxResource, warehouse: VariantWarehouse
+    context: dg.AssetExecutionContext, vcf_files: pa.Table, inbox: InboxResource, warehouse: VariantWarehouse
 ) -> pa.RecordBatchReader:
     """Every call, packed per variant: one byte a sample, with depth and genotype quality beside it.
 
@@ -129,8 +130,15 @@ def genotypes(
 
     load = warehouse.expect_load(context.partition_key)
     with warehouse.taking(inbox, VCF_DROPS, context.partition_key, context.run_id) as drop:
-        return genotype_reader(drop, load_id=load.load_id, opened=inbox.local, unchanged=inbox.unchanged,
-                               genome=warehouse.genome(), fasta=Environment.from_environ().reference_fasta)  # fmt: skip
+        return genotype_reader(
+            drop,
+            vcf_files,
+            load_id=load.load_id,
+            opened=inbox.local,
+            unchanged=inbox.unchanged,
+            genome=warehouse.genome(),
+            fasta=Environment.from_environ().reference_fasta,
+        )
 
 
 @variant_asset(
@@ -174,6 +182,43 @@ def variants_lake(variants: pa.RecordBatchReader) -> pa.RecordBatchReader:
     return variants
 
 
+class FullIndexChange(dg.Config):
+    """What becomes of the index set "full"."""
+
+    drop: bool = Field(default=False, description="Drop the indexes instead of building them.")
+    concurrently: bool = Field(
+        default=False, description="Build without holding loads up, which takes about twice as long."
+    )
+    connections: int = Field(default=2, ge=1, le=8, description="How many indexes are built at a time.")
+
+
+@dg.asset(
+    key_prefix="variants", group_name="variants", owners=OWNERS, kinds={"postgres"}, code_version="1",
+    deps=[dg.AssetDep(variants, partition_mapping=dg.AllPartitionMapping())],
+)  # fmt: skip
+def full_indexes(config: FullIndexChange, warehouse: VariantWarehouse) -> dg.MaterializeResult[None]:
+    """The dear indexes, for those who need them: trigrams of protein changes, INFO by content, regions by GiST.
+
+    No job or schedule builds them, for they make every later load dearer. What is there already stays; materialize
+    with `drop: true` to be rid of them.
+    """
+    from genomics_assets.variants.report import index_table
+
+    if config.drop:
+        return dg.MaterializeResult(metadata={"dropped": warehouse.drop_full_indexes()})
+    built = warehouse.build_full_indexes(
+        concurrently=config.concurrently, connections=config.connections
+    )
+    rows = [(index.name, index.partitions, index.seconds, index.size) for index in built]
+    return dg.MaterializeResult(
+        metadata={
+            "indexes": dg.MetadataValue.md(index_table(rows)),
+            "seconds": round(sum(index.seconds for index in built), 3),
+            "bytes": sum(index.size for index in built),
+        }
+    )
+
+
 def picture(png: bytes, title: str) -> dg.MetadataValue:
     """A PNG that the UI shows."""
     from base64 import b64encode
@@ -181,4 +226,4 @@ def picture(png: bytes, title: str) -> dg.MetadataValue:
     return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{b64encode(png).decode()})")
 
 
-assets = [vcf_files, variants, samples, genotypes, variant_summary, variants_lake]
+assets = [vcf_files, variants, samples, genotypes, variant_summary, variants_lake, full_indexes]

@@ -86,9 +86,10 @@ def prepare_load(
         InputError: the file changed since it was looked at, or a sidecar cannot be taken.
     """
     row = seen.to_pylist()[0]
-    if row["fingerprint"] != drop.fingerprint:
-        raise _changed()
+    _expect_as_seen(drop, seen)
     sidecar = _sidecar(drop, opened)
+    # Read again for the samples; a pedigree that cannot be taken must stop the load before rows are visible.
+    _pedigree(drop, opened)
     with opened(drop) as path:
         header = read_header(path, file_name=drop.uri)
     assembly = sidecar.reference_genome or header.assembly or UNKNOWN_ASSEMBLY
@@ -100,9 +101,7 @@ def prepare_load(
         with opened(drop) as path:
             options = _options(drop, load_id, genome, fasta, sidecar.sample_id)
             stream = VariantStream(path, header, options=options)
-            yield from stream.batches()
-            if not unchanged(drop):
-                raise _changed()
+            yield from _while_unchanged(stream.batches(), drop, unchanged)
             tally = stream.tally
 
     return VariantLoad(
@@ -117,42 +116,49 @@ def prepare_load(
     )
 
 
-def people_of(drop: Drop, *, opened: Opened) -> tuple[list[str], list[PedigreeEntry]]:
+def people_of(drop: Drop, seen: pa.Table, *, opened: Opened) -> tuple[list[str], list[PedigreeEntry]]:
     """Sample names in column order, with the sidecar's one for a sites file, and the pedigree beside the file.
 
     Raises:
-        InputError: the header, the sidecar or the pedigree cannot be taken.
+        InputError: the file changed since it was looked at, or the header, the sidecar or the pedigree cannot be
+            taken.
     """
+    _expect_as_seen(drop, seen)
     with opened(drop) as path:
         names = list(read_header(path, file_name=drop.uri).samples)
     sample_id = _sidecar(drop, opened).sample_id
-    pedigree: list[PedigreeEntry] = []
-    for uri in _sidecars(drop, ".ped"):
-        with opened(uri) as path:
-            pedigree = read_pedigree(path)
+    pedigree = _pedigree(drop, opened)
     if sample_id is not None and not names and sample_id not in {entry.individual_id for entry in pedigree}:
         pedigree.append(PedigreeEntry.of_name(sample_id))
     return names, pedigree
 
 
 def genotype_reader(
-    drop: Drop, *, load_id: UUID, opened: Opened, unchanged: Unchanged, genome: Genome, fasta: Path | None
+    drop: Drop,
+    seen: pa.Table,
+    *,
+    load_id: UUID,
+    opened: Opened,
+    unchanged: Unchanged,
+    genome: Genome,
+    fasta: Path | None,
 ) -> pa.RecordBatchReader:
     """The calls of a file, packed per variant (docs/variants.md, section 8); none for a sites file.
 
     Raises:
-        InputError: while it is read, when a record cannot be taken or the file changes.
+        InputError: the file changed since it was looked at; while it is read, when a record cannot be taken or the
+            file changes.
     """
     import pyarrow as pa
 
     from genomics_assets.variants.genotypes import genotype_schema
 
+    _expect_as_seen(drop, seen)
+
     def batches() -> Iterator[pa.RecordBatch]:
         with opened(drop) as path:
             stream = VariantStream(path, options=_options(drop, load_id, genome, fasta, None))
-            yield from stream.genotype_batches()
-            if not unchanged(drop):
-                raise _changed()
+            yield from _while_unchanged(stream.genotype_batches(), drop, unchanged)
 
     return pa.RecordBatchReader.from_batches(genotype_schema(), batches())
 
@@ -185,12 +191,40 @@ def _sidecar(drop: Drop, opened: Opened) -> VcfSidecar:
     return VcfSidecar()
 
 
+def _pedigree(drop: Drop, opened: Opened) -> list[PedigreeEntry]:
+    for uri in _sidecars(drop, ".ped"):
+        with opened(uri) as path:
+            return read_pedigree(path)
+    return []
+
+
 def _sidecars(drop: Drop, ending: str) -> list[str]:
     return [uri for uri in drop.sidecars if uri.lower().endswith(ending)]
 
 
-def _changed() -> InputError:
+def _expect_as_seen(drop: Drop, seen: pa.Table) -> None:
+    """Raise an `InputError` unless the drop is what `inspect_vcf` has taken: calls must not join another file's rows."""
+    if seen["fingerprint"][0].as_py() != drop.fingerprint:
+        raise _changed(drop)
+
+
+def _while_unchanged(
+    batches: Iterator[pa.RecordBatch], drop: Drop, unchanged: Unchanged
+) -> Iterator[pa.RecordBatch]:
+    """The batches; an `InputError` in the end, or in place of any other, where the file changed meanwhile."""
+    try:
+        yield from batches
+    except InputError as error:
+        if unchanged(drop):
+            raise
+        raise _changed(drop) from error
+    if not unchanged(drop):
+        raise _changed(drop)
+
+
+def _changed(drop: Drop) -> InputError:
     return InputError(
-        "the file, or a sidecar of it, changed while it was being loaded; nothing of it is visible",
+        "the file, or a sidecar of it, changed while it was being loaded",
         remedy="nothing to do: it is taken again when it holds still",
+        file=drop.uri,
     )
