@@ -115,7 +115,8 @@ def parse_pedigree(text: str) -> list[PedigreeEntry]:
         first = first_lines.setdefault(entry.individual_id, line)
         if first != line:
             raise InputError(
-                f"individual {entry.individual_id!r} is here for the second time, first on line {first}",
+                # Without the name: it may be that of a person, and errors are kept in the event log.
+                f"an individual is here for the second time, first on line {first}",
                 remedy="keep one line for each individual; names must differ between families too",
                 line=line,
             )
