@@ -14,6 +14,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from pymongo import MongoClient
 
 from resources.mongo import MongoError, MongoResource
 from resources.mongo_io_manager import DocumentError, Documents, MongoIOManager
@@ -249,6 +250,11 @@ class MongoServer:
             stderr=subprocess.DEVNULL,
         )
 
+    def wait(self) -> None:
+        """Until it answers, which takes a while on a busy machine."""
+        with MongoClient(self.url, serverSelectionTimeoutMS=60_000) as client:
+            client.admin.command("ping")
+
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
@@ -275,6 +281,7 @@ MANY = [{"k": i, "v": "x" * 100} for i in range(2200)]
 
 
 def test_a_server_killed_in_mid_write_is_named_and_a_re_run_mends_it(server: MongoServer) -> None:
+    server.wait()
     warehouse = Warehouse(MongoResource(url=server.url, server_selection_seconds=2))
     killer = threading.Thread(target=server.kill_in_mid_write)
     killer.start()
@@ -282,6 +289,7 @@ def test_a_server_killed_in_mid_write_is_named_and_a_re_run_mends_it(server: Mon
         warehouse.store(MANY, "a")
     killer.join()
     server.start()
+    server.wait()
     again = warehouse.store(MANY, "a")
     assert again["inserted"] + again["unchanged"] == len(MANY)
     assert again["unchanged"] > 0
