@@ -130,9 +130,11 @@ typedef struct {
     size_t n, capacity;
 } Bytes;
 
+/* Makes room in an array; `pointer` is the address of the pointer to it, copied since its type is any. */
 static int
-grow(void **data, size_t *capacity, size_t needed, size_t item)
+grow(void *pointer, size_t *capacity, size_t needed, size_t item)
 {
+    void *old, *grown;
     size_t wanted = *capacity + *capacity / 2;
     if (wanted < needed)
         wanted = needed;
@@ -140,10 +142,11 @@ grow(void **data, size_t *capacity, size_t needed, size_t item)
         wanted = 64;
     if (wanted > (size_t)PTRDIFF_MAX / item)
         return 0;
-    void *grown = realloc(*data, wanted * item);
+    memcpy(&old, pointer, sizeof old);
+    grown = realloc(old, wanted * item);
     if (!grown)
         return 0;
-    *data = grown;
+    memcpy(pointer, &grown, sizeof grown);
     *capacity = wanted;
     return 1;
 }
@@ -155,7 +158,7 @@ bytes_room(Bytes *b, size_t more)
         return 1;
     if (more > (size_t)PTRDIFF_MAX - b->n)
         return 0;
-    return grow((void **)&b->data, &b->capacity, b->n + more, 1);
+    return grow(&b->data, &b->capacity, b->n + more, 1);
 }
 
 static inline char *
@@ -1029,7 +1032,7 @@ static Verdict
 read_allele(Scan *s, Text written)
 {
     if (s->n_alleles == s->allele_capacity)
-        NEED(grow((void **)&s->allele, &s->allele_capacity, s->n_alleles + 1, sizeof *s->allele));
+        NEED(grow(&s->allele, &s->allele_capacity, s->n_alleles + 1, sizeof *s->allele));
     Allele *a = &s->allele[s->n_alleles++];
     *a = (Allele){.written = written, .ref = s->ref, .alt = written, .annotator = written, .pos = s->pos};
     if (written.n == 0)
@@ -1188,7 +1191,7 @@ read_info_entry(Scan *s, Text name, Text value, int has_value)
     if (name.n == 0)
         return DECLINED;
     if (s->n_entries == s->entry_capacity)
-        NEED(grow((void **)&s->entry, &s->entry_capacity, s->n_entries + 1, sizeof *s->entry));
+        NEED(grow(&s->entry, &s->entry_capacity, s->n_entries + 1, sizeof *s->entry));
     InfoEntry *entry = &s->entry[s->n_entries++];
     int32_t known = names_get(&s->plan->info_names, name);
     *entry = (InfoEntry){.key = known < 0 ? NULL : &s->plan->info_keys[known],
@@ -1588,7 +1591,7 @@ read_annotation(Scan *s, int tag, Text whole)
     if (whole.n == 0 || n_bars < 0)
         return DECLINED;
     if (list->n == list->capacity)
-        NEED(grow((void **)&list->entry, &list->capacity, list->n + 1, sizeof *list->entry));
+        NEED(grow(&list->entry, &list->capacity, list->n + 1, sizeof *list->entry));
     Annotation *entry = &list->entry[list->n++];
     *entry = (Annotation){.whole = whole, .rank = INT32_MAX};
     entry->allele = entry_field(whole, bar, n_bars, format->slot[SLOT_ALLELE]);
@@ -1926,7 +1929,7 @@ prepare_counts(Scan *s)
 {
     size_t n = s->n_alleles + 1;
     if (n > s->allele_count_capacity)
-        NEED(grow((void **)&s->allele_count, &s->allele_count_capacity, n, sizeof *s->allele_count));
+        NEED(grow(&s->allele_count, &s->allele_count_capacity, n, sizeof *s->allele_count));
     memset(s->allele_count, 0, n * sizeof *s->allele_count);
     s->called = s->diploid = s->haploid = 0;
     return TAKEN;
@@ -2129,7 +2132,7 @@ emit_filter(Scan *s, size_t row)
         const char *stop = find_near(at, end, ';');
         size_t n = (size_t)(stop - at);
         if (item + 2 > c->item_capacity) {
-            NEED(grow((void **)&c->item_offsets, &c->item_capacity, item + 2, 4));
+            NEED(grow(&c->item_offsets, &c->item_capacity, item + 2, 4));
             if (item == 0)
                 c->item_offsets[0] = 0;
         }
@@ -2255,7 +2258,7 @@ static int
 decline(Scan *s, size_t start, size_t end)
 {
     if (s->n_declined == s->declined_capacity &&
-        !grow((void **)&s->declined, &s->declined_capacity, s->n_declined + 1, sizeof *s->declined))
+        !grow(&s->declined, &s->declined_capacity, s->n_declined + 1, sizeof *s->declined))
         return 0;
     s->declined[s->n_declined++] = (Declined){s->columns.rows, start, end, s->lines};
     return 1;

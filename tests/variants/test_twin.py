@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, get_args
 from uuid import UUID
@@ -20,7 +21,7 @@ from genomics_assets.input_error import InputError
 from genomics_assets.variants.alleles import ReferenceFasta
 from genomics_assets.variants.info import InfoReason
 from genomics_assets.variants.reader import ReadOptions, Tally, VariantStream, native_scanner
-from genomics_assets.variants.record import RecordParser
+from genomics_assets.variants.record import FREQUENCY_KEYS, RecordParser
 
 pytestmark = pytest.mark.skipif(
     native_scanner() is None, reason="the native scanner is not built: `pip install -e .` needs a C compiler"
@@ -133,6 +134,31 @@ def test_indels_are_aligned_alike(tmp_path: Path) -> None:
     assert tally.noted["not_left_aligned"] == 1
 
 
+def test_picks_are_the_ones_that_the_order_names() -> None:
+    """What the twins agree on is right: one look at answers that a reader can check by hand."""
+    path = next(path for path in ORDINARY if path.stem == "vep")
+    _, table, _ = assert_twins(path)
+    genes = dict(zip(table["pos"].to_pylist(), table["gene"].to_pylist(), strict=True))
+    assert (genes[72_000], genes[73_000]) == ("C", "C")
+    spanning = [row for row in table.to_pylist() if row["pos"] == 71_000]
+    assert [(row["alt"], row["consequence"]) for row in spanning] == [
+        ("T", "frameshift_variant"),
+        ("*", "coding_sequence_variant"),
+    ]
+
+
+def test_one_scanner_serves_several_threads() -> None:
+    path = next(path for path in ORDINARY if path.stem == "gatk_haplotype_caller")
+    stream = VariantStream(path, options=ReadOptions(BATCH, engine="native"))
+    scanner = stream._scanner()
+    records = [line for line in path.read_bytes().splitlines(keepends=True) if not line.startswith(b"#")]
+    chunks = [b"".join(records[number:] * 400) for number in range(len(records))]
+    alone = [{k: bytes(v[2]) for k, v in scanner.scan(chunk)["columns"].items()} for chunk in chunks]
+    with ThreadPoolExecutor(4) as threads:
+        together = list(threads.map(scanner.scan, chunks))
+    assert [{k: bytes(v[2]) for k, v in scanned["columns"].items()} for scanned in together] == alone
+
+
 # -- oddities ------------------------------------------------------------------------------------------------
 
 
@@ -193,6 +219,7 @@ ODD_ALTS = [
     *words("<weird#name> ]1:10]A A[chr1:22[ A[<ctg>:22[ .A AC. I D"),
 ]
 ENTRIES = [
+    "A|missense_variant|MODERATE|G0|E0|Transcript|T0|pc|c.1|p.1|||",
     "A|missense_variant|MODERATE|G1|E1|Transcript|T1|pc|c.1|p.1|YES||",
     "A|missense_variant|MODERATE|G2|E2|Transcript|T2|pc|c.1|p.1||1|",
     "C|stop_gained&splice_region_variant|HIGH||E3|Transcript|T3|pc|||||0.1",
@@ -219,6 +246,7 @@ EXTRA_INFO = [
     *words("AF_gnomad=0.3 AF_1KG=1e-3 CADD_phred=x CLNSIG=Benign CLNSIG=. _orig=1 . =5 FL 1I=5"),
     *("", '"=1', "k\\=2", "CLNSIG=" + "p" * 101),
     "CLNREVSTAT=criteria_provided,_multiple_submitters,_no_conflicts",
+    *(f"{key}=0.{number + 1}" for keys in FREQUENCY_KEYS.values() for number, key in enumerate(keys)),
 ]
 ODD_FORMATS = ["GT", "DP:GT:GQ", "DP", ".", "GQ:GT", "GT:AD:DP", ""]
 CALLS = words("0/0 0/1 1|1 1|0 ./. . 0 1 ./1 1/. 0/1/1 |1 /0/1 2/1 0|2 .|. 1/1")
