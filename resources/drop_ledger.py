@@ -164,7 +164,8 @@ class LedgerSession:
         """The runs of these claims were asked for."""
         if claims:
             self._connection.execute(
-                "UPDATE genomics.drop_ledger SET state = 'requested', requested_at = clock_timestamp() WHERE kind = %s AND inbox = %s AND state = 'claimed' "
+                "UPDATE genomics.drop_ledger SET state = 'requested', requested_at = clock_timestamp() "
+                "WHERE kind = %s AND inbox = %s AND state = 'claimed' "
                 "AND claim::text = ANY(%s)",
                 (*self._scope, list(claims)),
             )
@@ -176,18 +177,19 @@ class LedgerSession:
         work; and those of other sensors once they are older than `claim_seconds`.
         """
         rows = self._connection.execute(
-            "SELECT path, partition_key, fingerprint, run_key, attempt FROM genomics.drop_ledger WHERE kind = %s AND inbox = %s "
-            "AND state = 'claimed' AND (claimed_by = %s OR starts_with(claimed_by, %s) "
+            "SELECT path, partition_key, fingerprint, run_key, attempt FROM genomics.drop_ledger "
+            "WHERE kind = %s AND inbox = %s AND state = 'claimed' AND (claimed_by = %s OR starts_with(claimed_by, %s) "
             "OR claimed_at < clock_timestamp() - make_interval(secs => %s)) ORDER BY arrival",
             (*self._scope, claimant, DRAIN, self.claim_seconds),
         )
         return [Request(original(path), *rest) for path, *rest in rows]
 
-    def settle(self, requests: Iterable[Request]) -> None:
+    def mark_requested(self, requests: Iterable[Request]) -> None:
         """The runs of these requests were asked for, whatever became of them."""
         paths = [storable(request.path) for request in requests]
         self._connection.execute(
-            "UPDATE genomics.drop_ledger SET state = 'requested', requested_at = clock_timestamp() WHERE kind = %s AND inbox = %s AND state = 'claimed' AND path = ANY(%s)",
+            "UPDATE genomics.drop_ledger SET state = 'requested', requested_at = clock_timestamp() "
+            "WHERE kind = %s AND inbox = %s AND state = 'claimed' AND path = ANY(%s)",
             (*self._scope, paths),
         )
 
@@ -297,13 +299,15 @@ class LedgerSession:
         )
 
     def _reset(self, drops: list[Found], stored: dict[str, str], state: str) -> None:
+        """Begin anew with changed drops. An old version that comes back needs a run key that was never used."""
         if not drops:
             return
         self._connection.execute(
             """
             UPDATE genomics.drop_ledger AS l
-            SET size = new.size, fingerprint = new.fingerprint, state = %s, looks = 1, attempt = 1,
-                changed_at = clock_timestamp(), arrival = DEFAULT
+            SET size = new.size, fingerprint = new.fingerprint, state = %s, looks = 1,
+                changed_at = clock_timestamp(), arrival = DEFAULT,
+                attempt = attempt + CASE WHEN state IN ('claimed', 'requested') THEN 1 ELSE 0 END
             FROM unnest(%s::text[], %s::bigint[], %s::text[]) AS new (path, size, fingerprint)
             WHERE l.kind = %s AND l.inbox = %s AND l.path = new.path
             """,
@@ -320,6 +324,7 @@ class LedgerSession:
         if not drops:
             return
         self._connection.execute(
-            "UPDATE genomics.drop_ledger SET state = 'ready', looks = looks + 1 WHERE kind = %s AND inbox = %s AND path = ANY(%s)",
+            "UPDATE genomics.drop_ledger SET state = 'ready', looks = looks + 1 "
+            "WHERE kind = %s AND inbox = %s AND path = ANY(%s)",
             (*self._scope, [stored[drop.path] for drop in drops]),
         )

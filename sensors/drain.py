@@ -169,7 +169,7 @@ class _KindDrain:
                 self.instance.add_dynamic_partitions(str(self.sensor.drop_partitions.name), keys)
             while left:
                 self._load(left[0])
-                session.settle([left.pop(0)])
+                session.mark_requested([left.pop(0)])
                 session.commit()
         except KeyboardInterrupt:
             session.give_back(left[:1], cut_off=True)

@@ -176,7 +176,7 @@ def recover(session: LedgerSession, instance: dg.DagsterInstance, lost: Sequence
         if cut_off:
             session.give_back([request], cut_off=True)
         elif started:
-            session.settle([request])
+            session.mark_requested([request])
         else:
             session.give_back([request])
 

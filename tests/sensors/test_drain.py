@@ -13,9 +13,9 @@ import dagster as dg
 import drop_location
 import pytest
 from conftest import Station
+from dagster import DagsterRunStatus
 from dagster._core.storage.tags import RUN_KEY_TAG
 from drop_location import VCF, datasets, files
-from dagster import DagsterRunStatus
 
 from sensors.drain import INTERRUPTED, drain
 
@@ -196,7 +196,7 @@ class Slow:
             [sys.executable, "-u", "-c", program, *arguments],
             env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while not started.exists():
             assert time.monotonic() < deadline
             assert self.process.poll() is None, self.process.communicate()

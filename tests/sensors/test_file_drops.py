@@ -20,6 +20,8 @@ import pytest
 from conftest import Station
 from drop_location import GWAS, SETTLE_SECONDS, VCF
 
+from resources.drop_ledger import DropLedgerError
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -94,6 +96,21 @@ def test_the_same_file_put_back_after_a_delete_does_nothing(station: Station) ->
     station.put("vcf/a.vcf")
     os.utime(file, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
     assert station.requested(ticks=3) == []
+
+
+def test_an_old_version_that_comes_back_is_a_new_request(station: Station) -> None:
+    file = station.put("vcf/a.vcf", "old")
+    stamp = file.stat()
+    station.tick()
+    first = station.tick().run_requests[0]
+    station.put("vcf/a.vcf", "newer")
+    assert station.requested() == ["a"]
+    station.put("vcf/a.vcf", "old")
+    os.utime(file, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    station.tick()
+    back = station.tick().run_requests[0]
+    # Dagster drops a request whose run key it has ever seen.
+    assert back.run_key != first.run_key
 
 
 def test_a_file_that_goes_before_its_turn_is_not_asked_for(station: Station) -> None:
@@ -361,14 +378,12 @@ def test_a_connection_that_dies_in_a_look_loses_nothing(station: Station) -> Non
     station.put("vcf/a.vcf")
     station.tick()
     time.sleep(2 * SETTLE_SECONDS)
-    with dg.build_resources(station.resources) as ready:
-        from resources.drop_ledger import DropLedgerError
 
+    def look_and_lose_the_server() -> None:
         with (
-            pytest.raises(DropLedgerError, match="cannot be used"),
+            dg.build_resources(station.resources) as ready,
             ready.drop_ledger.session(VCF, ready.inbox.root) as session,
         ):
-            assert session is not None
             seen = session.observe(ready.inbox.look(VCF).found, at_once=False)
             session.claim(seen, "sensor", 50)
             with psycopg.connect(station.url, autocommit=True) as killer:
@@ -377,6 +392,9 @@ def test_a_connection_that_dies_in_a_look_loses_nothing(station: Station) -> Non
                     "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
                 )
             session.commit()
+
+    with pytest.raises(DropLedgerError, match="cannot be used"):
+        look_and_lose_the_server()
     assert station.states() == {"a.vcf": "settling"}
     assert keys_of(station.tick()) == ["a"]
 
@@ -389,9 +407,9 @@ def daemon(station: Station, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     """One iteration of Dagster's own sensor daemon, which runs what is asked for in this process."""
     from dagster._core.remote_origin import InProcessCodeLocationOrigin
     from dagster._core.test_utils import (
-        freeze_time,
         InProcessTestWorkspaceLoadTarget,
         create_test_daemon_workspace_context,
+        freeze_time,
     )
     from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
     from dagster._daemon.sensor import execute_sensor_iteration
@@ -407,7 +425,10 @@ def daemon(station: Station, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
                 "module": "dagster._core.launcher.sync_in_memory_run_launcher",
                 "class": "SyncInMemoryRunLauncher",
             },
-            "run_coordinator": {"module": "dagster", "class": "DefaultRunCoordinator"},
+            "run_coordinator": {
+                "module": "dagster._core.run_coordinator.default_run_coordinator",
+                "class": "DefaultRunCoordinator",
+            },
         }
     ) as instance:
         station.instance = instance
@@ -560,9 +581,11 @@ def test_a_folder_in_s3_must_hold_still_too(bucket: Station) -> None:
     bucket.put("gwas/ada/height/phenotypes.csv")
     assert keys_of(bucket.tick("gwas")) == []
     assert keys_of(bucket.tick("gwas")) == ["ada/height"]
-    with dg.build_resources(bucket.resources) as ready:
-        with ready.inbox.local(ready.inbox.drop(GWAS, "ada/height")) as path:
-            assert sorted(p.name for p in path.iterdir()) == ["cohort.vcf", "phenotypes.csv"]
+    with (
+        dg.build_resources(bucket.resources) as ready,
+        ready.inbox.local(ready.inbox.drop(GWAS, "ada/height")) as path,
+    ):
+        assert sorted(p.name for p in path.iterdir()) == ["cohort.vcf", "phenotypes.csv"]
 
 
 def test_a_bucket_that_is_not_there_fails_the_tick_and_says_what_to_check(

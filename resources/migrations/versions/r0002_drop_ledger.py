@@ -45,7 +45,7 @@ COMMENTS = {
     "has not confirmed it yet; requested: a run was asked for",
     "changed_at": "When this fingerprint was first seen",
     "arrival": "Order in which files are taken",
-    "attempt": "Counts runs that were cut off before they could end, of this fingerprint",
+    "attempt": "Counts the runs this file needed: one a version, and one more for each that was cut off",
     "run_key": "kind:partition_key:fingerprint[:attempt], by which Dagster knows a request again",
     "claim": "The claim that took it; confirmed once the sensor's cursor names it",
     "claimed_by": "The sensor or drain that claimed it",
