@@ -89,12 +89,12 @@ def parse_header(lines: Iterable[bytes]) -> VcfHeader:
     number = 0
     for number, line in enumerate(lines, 1):
         text = _decode(line)
+        if number == 1:
+            _check_first_line(text)
         if "\0" in text:
             raise InputError(
                 "a NUL byte", remedy="the file is damaged: copy it again from its source", line=number
             )
-        if number == 1:
-            _check_first_line(text)
         if text.startswith("##"):
             meta.append(text[2:])
         elif text.startswith("#"):

@@ -394,7 +394,7 @@ def _scanner_for(engine: Engine, header: VcfHeader) -> ModuleType | None:
 
 def _lines(chunks: TextChunks) -> Iterator[bytes]:
     for chunk in chunks:
-        yield from chunk.splitlines(keepends=True)
+        yield from chunk.removesuffix(b"\n").split(b"\n")
 
 
 def _parse(parser: RecordParser, lines: _Lines) -> list[VariantRow]:

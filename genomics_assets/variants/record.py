@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from genomics_assets.input_error import InputError
-from genomics_assets.variants import genotypes
 from genomics_assets.variants.alleles import (
     AlleleKind,
     is_bases,
@@ -312,6 +311,8 @@ class RecordParser:
         Raises:
             InputError: as `parse`.
         """
+        from genomics_assets.variants import genotypes
+
         self._line = line_number
         text, _ = self._text(line)
         if not text:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime
+from pathlib import Path
 
 import pytest
 
 from genomics_assets.input_error import InputError
 from genomics_assets.variants.header import VcfHeader, parse_header
+from genomics_assets.variants.reader import read_header
 
 COLUMNS = "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO"
 
@@ -127,3 +129,9 @@ def test_a_bad_column_line_fails_with_its_line(columns: str, words: str) -> None
     with pytest.raises(InputError, match=words) as caught:
         header(columns=columns)
     assert caught.value.line == 2
+
+
+def test_a_lone_carriage_return_ends_no_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.vcf"
+    path.write_bytes(f"##fileformat=VCFv4.2\n##note=old\rmac\n{COLUMNS}\n1\tx\n".encode())
+    assert read_header(path).lines == 3
