@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from resources.variant_indexes import FullIndex
 
 _NO_HASH = "0" * 64
+_TABLES_OF_A_LOAD = ("variants", "genotypes", "variant_summary", "load_samples", "sample_conflicts")
 
 
 @dataclass(frozen=True)
@@ -252,6 +253,20 @@ class VariantWarehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
             )
             return closed.rowcount
 
+    def sweep(self) -> dict[str, int]:
+        """Close loads whose worker is gone and delete what superseded loads left; counts by what was swept."""
+        swept = {"loads_closed": self.close_dead_loads()}
+        with self.postgres.connection() as connection:
+            gone = [
+                row[0]
+                for row in connection.execute(
+                    "SELECT load_batch_id FROM genomics.variant_load_audit WHERE superseded_by IS NOT NULL"
+                ).fetchall()
+            ]
+            for table in _TABLES_OF_A_LOAD:
+                swept[f"{table}_rows_deleted"] = self.delete_rows(connection, f"genomics.{table}", gone)
+        return swept
+
     @staticmethod
     def hold_alive(connection: "psycopg.Connection[Any]", load_id: UUID) -> None:
         """Hold, until the transaction ends, the lock that shows that a load's worker lives."""
@@ -263,16 +278,17 @@ class VariantWarehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
         connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 1))", (what,))
 
     @staticmethod
-    def delete_rows(connection: "psycopg.Connection[Any]", table: str, load_ids: Sequence[UUID]) -> None:
-        """Delete the rows of loads from a table that has a `load_batch_id`."""
+    def delete_rows(connection: "psycopg.Connection[Any]", table: str, load_ids: Sequence[UUID]) -> int:
+        """Delete the rows of loads from a table that has a `load_batch_id`, and say how many there were."""
         from psycopg import sql
 
         from resources.postgres_catalogue import table_identifier
 
-        connection.execute(
+        deleted = connection.execute(
             sql.SQL("DELETE FROM {} WHERE load_batch_id = ANY(%s)").format(table_identifier(table)),
             (list(load_ids),),
         )
+        return deleted.rowcount
 
     # -- what is known --------------------------------------------------------------------------------------------
 

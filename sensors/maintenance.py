@@ -6,6 +6,7 @@ from resources.maintenance import compact
 from resources.maintenance import prune_event_log as prune
 from resources.postgres import PostgresResource
 from resources.preview import markdown_table
+from resources.variant_warehouse import VariantWarehouse
 
 
 class PruneConfig(dg.Config):
@@ -55,10 +56,17 @@ def compact_warehouse(context: dg.OpExecutionContext, postgres: PostgresResource
     )
 
 
-@dg.job(description="Prunes Dagster's event log, compacts and analyses the warehouse.")
+@dg.op(out=dg.Out(dg.Nothing), tags={"kind": "postgres"})
+def sweep_loads(context: dg.OpExecutionContext, warehouse: VariantWarehouse) -> None:
+    """Closes the audit of loads whose worker died, and deletes rows that superseded loads left behind."""
+    context.add_output_metadata(warehouse.sweep())
+
+
+@dg.job(description="Prunes Dagster's event log, sweeps dead loads, compacts and analyses the warehouse.")
 def maintenance() -> None:
-    """Neither waits for the other: one that fails does not hold the other back."""
+    """None waits for another: one that fails does not hold the others back."""
     prune_event_log()
+    sweep_loads()
     compact_warehouse()
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from resources.maintenance import MaintenanceError, compact, prune_event_log
 from resources.postgres import PostgresResource
+from resources.variant_warehouse import VariantWarehouse
 from sensors.maintenance import maintenance, maintenance_nightly
 
 FILES = dg.DynamicPartitionsDefinition(name="vcf_files")
@@ -257,7 +258,12 @@ def test_the_schedule_runs_every_night_by_default() -> None:
     assert maintenance_nightly.cron_schedule == "17 3 * * *"
     assert maintenance_nightly.default_status == dg.DefaultScheduleStatus.RUNNING
     definitions = dg.Definitions(
-        jobs=[maintenance], schedules=[maintenance_nightly], resources={"postgres": PostgresResource()}
+        jobs=[maintenance],
+        schedules=[maintenance_nightly],
+        resources={
+            "postgres": PostgresResource(),
+            "warehouse": VariantWarehouse(postgres=PostgresResource()),
+        },
     )
     dg.Definitions.validate_loadable(definitions)
 
@@ -267,7 +273,7 @@ def run_job(
 ) -> dg.ExecuteInProcessResult:
     return maintenance.execute_in_process(
         instance=instance,
-        resources={"postgres": postgres},
+        resources={"postgres": postgres, "warehouse": VariantWarehouse(postgres=postgres)},
         run_config={"ops": {"prune_event_log": {"config": {"keep_days": keep_days}}}},
     )
 

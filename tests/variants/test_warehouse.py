@@ -402,3 +402,31 @@ def test_each_load_shows_tables_and_pictures(warehouse: Warehouse, name: str) ->
     assert stored == [("chr1", "snp", 1, 1), ("chrX", "indel", 1, 0)]
     header = metadata(result, "vcf_files")["header"]
     assert "VCFv4.3" in header
+
+
+def test_a_sweep_closes_dead_loads_and_deletes_what_superseded_ones_left(
+    warehouse: Warehouse, name: str
+) -> None:
+    warehouse.load_file(f"{name}.vcf", vcf_bytes([record(pos=41)]))
+    warehouse.load_file(f"{name}.vcf", vcf_bytes([record(pos=42)]))
+    import psycopg
+
+    [(first,), _] = warehouse.audit(name, "load_batch_id")
+    with psycopg.connect(warehouse.url) as connection:
+        connection.execute(
+            "INSERT INTO genomics.variant_summary SELECT %s, 'chr1', 'snp', 1, 1, 0, 0, 0, 0", (first,)
+        )
+        connection.execute(
+            "INSERT INTO genomics.variant_load_audit (load_batch_id, vcf_file_path, vcf_file_hash, reference_genome, "
+            "status, partition_key) VALUES (gen_random_uuid(), 'x', repeat('0', 64), 'GRCh38', 'started', %s)",
+            (name,),
+        )
+
+    nightly = warehouse.definitions.resolve_job_def("maintenance").execute_in_process(
+        instance=warehouse.instance, raise_on_error=False
+    )
+
+    assert nightly.success
+    assert warehouse.rows("pos", name) == [(42,)]
+    assert warehouse.query("SELECT count(*) FROM genomics.variant_summary WHERE load_batch_id = %s", first) == [(0,)]
+    assert [status for (status,) in warehouse.audit(name, "status")] == ["completed", "completed", "rolled_back"]
