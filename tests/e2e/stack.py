@@ -60,13 +60,15 @@ class Stack:
             cwd=ROOT, env=self.environment, text=True, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
 
-    def up(self) -> None:
+    def up(self, *, examples: bool = False) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         # The examples are for people; a test drops its own files.
-        (self.home / "inbox").mkdir(parents=True, exist_ok=True)
-        self.up_process = self.start("up", "--port", str(self.port), "--no-examples")
+        self.home.mkdir(parents=True, exist_ok=True)
+        if not examples:
+            (self.home / "examples-dropped").touch()
+        self.up_process = self.start("up", "--port", str(self.port))
         wait_until("`up` says that it is ready", self._is_ready, seconds=180)
 
     def _is_ready(self) -> bool:

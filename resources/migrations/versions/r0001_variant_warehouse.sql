@@ -223,10 +223,12 @@ COMMENT ON VIEW genomics.sample_genotypes IS 'One row for each sample and varian
 
 CREATE VIEW genomics.transcript_consequences AS
 SELECT v.chrom, v.pos, v.ref, v.alt, v.variant_id, v.load_batch_id, source.key AS source, entry.ordinality AS entry,
-       coalesce(f.fields ->> 'Consequence', f.fields ->> 'Annotation') AS consequence,
-       coalesce(f.fields ->> 'IMPACT', f.fields ->> 'Annotation_Impact') AS impact,
+       coalesce(f.fields ->> 'Consequence', f.fields ->> 'Annotation', f.fields ->> 'consequence',
+                f.fields ->> 'Effect') AS consequence,
+       coalesce(f.fields ->> 'IMPACT', f.fields ->> 'Annotation_Impact', f.fields ->> 'Effect_Impact') AS impact,
        coalesce(f.fields ->> 'SYMBOL', f.fields ->> 'Gene_Name', f.fields ->> 'gene') AS gene,
-       coalesce(f.fields ->> 'Feature', f.fields ->> 'Feature_ID', f.fields ->> 'transcript') AS transcript,
+       coalesce(f.fields ->> 'Feature', f.fields ->> 'Feature_ID', f.fields ->> 'transcript',
+                f.fields ->> 'Transcript_ID', f.fields ->> 'Transcript') AS transcript,
        coalesce(f.fields ->> 'HGVSc', f.fields ->> 'HGVS.c') AS hgvs_c,
        coalesce(f.fields ->> 'HGVSp', f.fields ->> 'HGVS.p') AS hgvs_p,
        f.fields
