@@ -69,12 +69,13 @@ $(VENV)/made.done:
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { set -x; $(PYTHON) -m venv --clear $(VENV); }
 	@touch $@
 
+# Without resolving: the lock files are complete, and older releases of pip stumble over extras in them.
 $(VENV)/runtime.done: requirements.lock $(VENV)/made.done
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	@touch $@
 
 $(VENV)/dev.done: requirements-dev.lock $(VENV)/runtime.done
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.lock
 	@touch $@
 
 # setuptools builds the project and its optional C parts; only the development lock pins it.

@@ -54,7 +54,7 @@ class Child:
         if log.exists():
             log.replace(log.with_name(f"{log.name}.1"))
         parent = os.getpid()
-        with log.open("wb") as output:
+        with log.open("ab") as output:
             process = subprocess.Popen(  # noqa: S603
                 command,
                 stdin=subprocess.DEVNULL,

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from genomics_assets.commands.children import Child, stop_all
 from genomics_assets.commands.stack import PROJECT, Stack, drop_examples, start_stack
+from resources.embedded.supervisor import cut_log
 from resources.environment import Environment
 
 _HOST = "127.0.0.1"
@@ -54,6 +55,8 @@ def up(environment: Environment, port: int) -> int:
             _say("Ctrl-C stops everything.")
             while True:
                 _check_children(children)
+                for child in children:
+                    cut_log(child.log)
                 time.sleep(0.5)
         except KeyboardInterrupt:
             _say("stopping")

@@ -23,11 +23,12 @@ from resources.embedded.errors import ServerError
 
 log = logging.getLogger(__name__)
 
-_PR_SET_KEEPCAPS = 8
+_PR_SET_SECUREBITS = 28
 _PR_SET_NO_NEW_PRIVS = 38
 _PR_CAP_AMBIENT = 47
 _PR_CAP_AMBIENT_RAISE = 2
 _CAP_DAC_READ_SEARCH = 2
+_NO_SETUID_FIXUP = 1 << 2
 _CAPABILITY_VERSION_3 = 0x20080522
 
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
@@ -114,7 +115,8 @@ class _Drop:
         libc = _libc
         capable = self.capable and libc is not None
         if libc is not None and capable:
-            _prctl(libc, _PR_SET_KEEPCAPS, 1)
+            # Else access(2), by which initdb looks for its files, would not count the capability of a non-root user.
+            _prctl(libc, _PR_SET_SECUREBITS, _NO_SETUID_FIXUP)
         os.setgroups([])
         os.setgid(self.account.gid)
         os.setuid(self.account.uid)

@@ -12,14 +12,13 @@ import socket
 import struct
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import ClassVar
 
 from resources.embedded.account import Account
 from resources.embedded.errors import ServerError
 from resources.embedded.folder import ServerFolder, disk_full
 from resources.embedded.processes import command_line, is_alive
-from resources.embedded.server import EmbeddedServer
+from resources.embedded.server import EmbeddedServer, log
 
 _ROOM_TO_START = 20 << 20
 _OP_MSG = 2013
@@ -51,10 +50,12 @@ class MongoServer(EmbeddedServer):
         self.pid_file.unlink(missing_ok=True)
         if not self.account.switch:
             return None
-        probe = [sys.executable, "-c", "import nx_27017.daemon"]
-        return self.account.way_in(
-            probe, self.data, closed=[self.data, Path(sys.executable), Path(sys.prefix) / "lib"]
-        )
+        try:
+            return self.account.way_in([sys.executable, "-c", "import nx_27017.daemon"], self.data, closed=[])
+        except ServerError as error:
+            # Unlike PostgreSQL it can run as root; better that than to open folders above the Python to others.
+            log.warning("running as root: %s", error)
+            return None
 
     def command(self, port: int) -> list[str]:
         """The server's command line."""

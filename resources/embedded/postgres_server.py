@@ -265,9 +265,9 @@ class PostgresServer(EmbeddedServer):
         self.folder.postgres_password.with_suffix(".new").replace(self.folder.postgres_password)
 
     def _way_into(self, folder: Path) -> Callable[[], None] | None:
-        return self.account.way_in(
-            [str(_binary("postgres")), "--version"], folder, closed=[folder, _binary("postgres")]
-        )
+        # It prints, and makes nothing; but it looks for all its files, and refuses to run as root.
+        probe = [str(_binary("initdb")), "--show", "-D", str(folder), "-U", "postgres", "--no-locale"]
+        return self.account.way_in(probe, folder, closed=[folder, _binary("postgres")])
 
     def _run(
         self, command: list[str], way_in: Callable[[], None] | None, problem: str, given: str | None = None
