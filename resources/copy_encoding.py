@@ -470,9 +470,8 @@ def _list_lane(array: pa.Array, codec: _Codec) -> Lane:
     start, stop = offsets[0].as_py(), offsets[length].as_py()
     offsets = pc.subtract(offsets, pa.scalar(start, offset_type))
     child = _lane(element.prepare(array.values.slice(start, stop - start)), element)
-    # The new offsets begin at 0, so the bitmap has to as well; a concatenation writes a new one.
-    valid = pa.concat_arrays([array.is_valid(), pa.array([True])]) if array.null_count else None
-    validity = valid.buffers()[1] if valid is not None else None
+    # The new offsets begin at 0, so the bitmap has to as well.
+    validity = array.is_valid().buffers()[1] if array.null_count else None
     return Lane(_LIST, width, length, 0, validity, offsets.buffers()[1], None, codec.extra, (child,))
 
 
