@@ -21,6 +21,7 @@ from conftest import Station
 from drop_location import GWAS, SETTLE_SECONDS, VCF
 
 from resources.drop_ledger import DropLedgerError
+from sensors.drain import drain
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -501,6 +502,20 @@ def test_a_daemon_that_died_before_it_saved_its_cursor_doubles_nothing(
         daemon()
     assert len(station.instance.get_runs()) == 1
     assert station.states() == {"a.vcf": "requested"}
+
+
+def test_a_drain_believes_the_cursor_that_the_daemon_saved(
+    station: Station, daemon: Callable[[], None]
+) -> None:
+    station.put("vcf/a.vcf")
+    daemon()
+    daemon()
+    assert station.states() == {"a.vcf": "claimed"}
+    lines: list[str] = []
+    for_ever = Station(station.url, station.inbox, station.instance, claim_seconds=1e6)
+    assert drain(for_ever.definitions, station.instance, out=lines.append) == 0
+    assert lines == ["known   vcf/a.vcf"]
+    assert len(station.instance.get_runs()) == 1
 
 
 # -- size --------------------------------------------------------------------------------------------------------------
