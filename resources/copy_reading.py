@@ -143,7 +143,7 @@ def as_pandas(table: pa.Table) -> pd.DataFrame:
     import pyarrow as pa
 
     nullable = {pa.int16(): pd.Int16Dtype(), pa.int32(): pd.Int32Dtype(), pa.int64(): pd.Int64Dtype()}
-    frame = table.to_pandas()
+    frame: pd.DataFrame = table.to_pandas()
     for name, column in zip(table.column_names, table.columns, strict=True):
         if column.null_count and column.type in nullable:
             frame[name] = pd.array(column.to_pylist(), dtype=nullable[column.type])
