@@ -16,14 +16,14 @@ def definitions() -> "dg.Definitions":
         # Backfill policies (beta) and checks of partitions (preview) are used on purpose.
         warnings.simplefilter("ignore", category=dg.BetaWarning)
         warnings.simplefilter("ignore", category=dg.PreviewWarning)
-        from genomics_assets.variants.assets import assets
+        from genomics_assets.variants.assets import assets, full_indexes
         from genomics_assets.variants.checks import checks
     from genomics_assets.variants.partitions import VCF_DROPS, vcf_partitions
     from sensors.file_drops import file_drop_sensor
 
     load_vcf = dg.define_asset_job(
         "load_vcf",
-        selection=dg.AssetSelection.groups("variants"),
+        selection=dg.AssetSelection.groups("variants") - dg.AssetSelection.assets(full_indexes),
         partitions_def=vcf_partitions,
         description="Takes one dropped VCF or BCF file through the whole variant warehouse.",
     )

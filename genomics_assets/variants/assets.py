@@ -206,9 +206,7 @@ def full_indexes(config: FullIndexChange, warehouse: VariantWarehouse) -> dg.Mat
 
     if config.drop:
         return dg.MaterializeResult(metadata={"dropped": warehouse.drop_full_indexes()})
-    built = warehouse.build_full_indexes(
-        concurrently=config.concurrently, connections=config.connections
-    )
+    built = warehouse.build_full_indexes(concurrently=config.concurrently, connections=config.connections)
     rows = [(index.name, index.partitions, index.seconds, index.size) for index in built]
     return dg.MaterializeResult(
         metadata={

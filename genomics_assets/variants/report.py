@@ -70,6 +70,23 @@ def header_table(header: VcfHeader) -> str:
     return markdown_table(["", ""], rows)
 
 
+def index_table(indexes: Iterable[tuple[str, int, float, int]]) -> str:
+    """Indexes as name, partitions, seconds to build, and bytes.
+
+    >>> print(index_table([("rare", 26, 1.25, 3_500_000)]))
+    | index | partitions | seconds | MB |
+    | --- | --- | --- | --- |
+    | rare | 26 | 1.25 | 3.5 |
+    """
+    return markdown_table(
+        ["index", "partitions", "seconds", "MB"],
+        [
+            (name, str(places), f"{seconds:.2f}", f"{size / 1e6:,.1f}")
+            for name, places, seconds, size in indexes
+        ],
+    )
+
+
 def markdown_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     r"""A Markdown table.
 

@@ -1,0 +1,147 @@
+"""The index set "full" of `genomics.variants`: the dear indexes, built when somebody asks for them.
+
+The set "standard" is made by the migrations and kept during loads. What is added here makes later loads dearer. Each
+partition has indexes of its own, so that building them never locks the whole table.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import psycopg
+
+    Connect = Callable[[], AbstractContextManager[psycopg.Connection[Any]]]
+
+# By the ending of the index's name: what follows `CREATE INDEX … ON partition`.
+FULL_INDEXES = {
+    "region_gist": "USING gist (chrom, pos_range)",
+    "gene_cover": "(gene) INCLUDE (pos, ref, alt, impact) WHERE gene IS NOT NULL",
+    "pathogenic": "(chrom, gene, clinvar_sig) WHERE clinvar_sig IN ('Pathogenic', 'Likely_pathogenic')",
+    "rare": "(gene, af_gnomad) WHERE af_gnomad < 0.01 OR af_gnomad IS NULL",
+    "info_gin": "USING gin (info jsonb_path_ops)",
+    "hgvs_p_trgm": "USING gin (hgvs_p gin_trgm_ops)",
+    "impact": "(impact) WHERE impact IN ('HIGH', 'MODERATE')",
+    "consequence": "(consequence) WHERE consequence IS NOT NULL",
+    "transcript": "(transcript) WHERE transcript IS NOT NULL",
+}
+EXTENSIONS = ("btree_gist", "pg_trgm")
+
+
+@dataclass(frozen=True)
+class FullIndex:
+    """One index of the full set, over all partitions.
+
+    Attributes:
+        name: key of `FULL_INDEXES`.
+        partitions: how many partitions have it.
+        seconds: what building it took, added up over the partitions; near 0 where it was there already.
+        size: bytes, over all partitions.
+    """
+
+    name: str
+    partitions: int
+    seconds: float
+    size: int
+
+
+def build_full_indexes(connect: Connect, *, concurrently: bool, connections: int) -> list[FullIndex]:
+    """Build what is missing of the full set.
+
+    Readers never wait. A load waits for the builds on the partitions that it writes to, unless `concurrently`.
+
+    Args:
+        connect: gives connections in autocommit mode.
+        concurrently: build without holding loads up, which takes about twice as long.
+        connections: how many indexes are built at a time.
+    """
+    with connect() as connection:
+        for extension in EXTENSIONS:
+            connection.execute(f"CREATE EXTENSION IF NOT EXISTS {extension}")
+        _drop(connection, [built.index for built in _built(connection) if not built.is_valid])
+        partitions = _partitions(connection)
+    seconds = dict.fromkeys(FULL_INDEXES, 0.0)
+    # The largest partitions first, so that all connections come to an end at about the same time.
+    wanted = [(partition, name) for partition in partitions for name in FULL_INDEXES]
+    with ThreadPoolExecutor(connections, thread_name_prefix="full-index") as pool:
+        for name, spent in pool.map(lambda item: _build(connect, *item, concurrently=concurrently), wanted):
+            seconds[name] += spent
+    with connect() as connection:
+        there = _built(connection)
+    return [
+        FullIndex(name, len(sizes), seconds[name], sum(sizes))
+        for name, sizes in (
+            (name, [built.size for built in there if built.name == name]) for name in FULL_INDEXES
+        )
+    ]
+
+
+def drop_full_indexes(connect: Connect) -> int:
+    """Drop every index of the full set, and say how many there were, counted by partition."""
+    with connect() as connection:
+        indexes = [built.index for built in _built(connection)]
+        _drop(connection, indexes)
+    return len(indexes)
+
+
+@dataclass(frozen=True)
+class _Built:
+    """An index of the set on one partition; one that a crash left unfinished is not valid."""
+
+    index: str
+    name: str
+    size: int
+    is_valid: bool
+
+
+def _built(connection: psycopg.Connection[Any]) -> list[_Built]:
+    rows = connection.execute(
+        """
+        SELECT c.relname, substring(c.relname FROM %(ending)s), pg_relation_size(c.oid), i.indisvalid
+        FROM pg_partition_tree('genomics.variants') AS t
+        JOIN pg_index AS i ON i.indrelid = t.relid JOIN pg_class AS c ON c.oid = i.indexrelid
+        WHERE c.relname ~ %(ending)s
+        """,
+        {"ending": f"_({'|'.join(FULL_INDEXES)})_full$"},
+    ).fetchall()
+    return [_Built(*row) for row in rows]
+
+
+def _partitions(connection: psycopg.Connection[Any]) -> list[str]:
+    """Names of the partitions, the largest first."""
+    rows = connection.execute(
+        """
+        SELECT c.relname FROM pg_partition_tree('genomics.variants') AS t JOIN pg_class AS c ON c.oid = t.relid
+        WHERE t.isleaf ORDER BY pg_relation_size(c.oid) DESC
+        """
+    ).fetchall()
+    return [row[0] for row in rows]
+
+
+def _build(connect: Connect, partition: str, name: str, *, concurrently: bool) -> tuple[str, float]:
+    from psycopg import sql
+
+    statement = sql.SQL("CREATE INDEX {} IF NOT EXISTS {} ON {} {}").format(
+        sql.SQL("CONCURRENTLY" if concurrently else ""),
+        sql.Identifier(f"{partition}_{name}_full"),
+        sql.Identifier("genomics", partition),
+        sql.SQL(FULL_INDEXES[name]),
+    )
+    with connect() as connection:
+        # Indexes are built side by side already: workers for one of them would take the others' cores.
+        connection.execute("SET max_parallel_maintenance_workers = 0")
+        started = time.perf_counter()
+        connection.execute(statement)
+        return name, time.perf_counter() - started
+
+
+def _drop(connection: psycopg.Connection[Any], indexes: list[str]) -> None:
+    from psycopg import sql
+
+    for index in indexes:
+        connection.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(sql.Identifier("genomics", index)))
