@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import dagster as dg
 import pytest
@@ -24,6 +24,7 @@ from benchmarks.vcf_generator import write_bgzf
 from genomics_assets.definitions import build_definitions
 from genomics_assets.drops import Drop, DropKind
 from genomics_assets.variants.container import BGZF_END
+from genomics_assets.variants.report import REASONS
 from resources.drop_ledger import DropLedgerResource
 from resources.inbox import InboxResource, Look
 from resources.migrations import migrate
@@ -436,6 +437,35 @@ def test_text_that_is_not_utf8_is_read_as_latin_1_and_counted(warehouse: Warehou
     assert warehouse.rows("info", name) == [({"TAG": "Köln"},)]
 
 
+def test_alleles_that_are_names_and_annotations_of_no_allele_are_counted(
+    warehouse: Warehouse, name: str
+) -> None:
+    rows = [
+        record("3", 68, alt="I"),
+        record("3", 69, alt="G,T", info="CSQ=G|intron_variant,C|stop_gained"),
+    ]
+    load_counted(
+        warehouse,
+        name,
+        vcf_bytes(rows, more_header=[CSQ.format("Allele|Consequence")]),
+        noted={"non_base_allele": 1, "annotation_without_allele": 1, "undeclared_contig": 2},
+    )
+    assert warehouse.rows("alt, variant_type, consequence", name) == [
+        ("I", "sv", None),
+        ("G", "snp", "intron_variant"),
+        ("T", "snp", None),
+    ]
+
+
+def test_every_reason_has_a_meaning_that_the_materialization_shows() -> None:
+    from genomics_assets.variants.record import NotedReason, SkippedReason
+
+    def words(kind: Any) -> set[str]:
+        return {word for part in get_args(kind) for word in (words(part) or {part})}
+
+    assert words(NotedReason) | words(SkippedReason) == set(REASONS)
+
+
 def test_duplicate_records_are_kept_and_warned_of(warehouse: Warehouse, name: str) -> None:
     result = load_counted(warehouse, name, vcf_bytes([record(pos=66), record(pos=66), record(pos=67)]))
     assert warehouse.rows("pos", name) == [(66,), (66,), (67,)]
@@ -742,7 +772,7 @@ def test_calls_of_a_replaced_file_never_join_the_rows_of_the_old_one(warehouse: 
     assert "changed while it was being loaded" in failure(result)
     assert len(warehouse.rows("pos", name)) == 3, "the old file was whole, and its rows stand"
     loads = warehouse.audit(name, "load_batch_id, status")
-    assert [status for _, status in loads][0] == "completed"
+    assert loads[0][1] == "completed"
     for table in ("genotypes", "load_samples"):
         assert warehouse.query(
             f"SELECT count(*) FROM genomics.{table} WHERE load_batch_id = %s", loads[0][0]
