@@ -201,6 +201,11 @@ def test_half_a_bgzip_file_is_never_taken_for_a_whole_one(
 
     assert_refused(warehouse, name, result, file, words)
     assert "copy the file again from its source" in failure(result)
+    [step] = [event.step_key for event in result.all_events if event.is_step_failure]
+    only_reading_can_tell = spoil is with_a_flipped_byte
+    assert step == ("variants__variants" if only_reading_can_tell else "variants__vcf_files"), (
+        "told before any write"
+    )
     assert_next_file_loads(warehouse, name)
 
 
