@@ -80,7 +80,8 @@ class VariantIOManager(_LoadReader):
         except Exception as error:
             # Another attempt writes an audit row of its own; this one must not look as if it were still at work.
             with suppress(Exception):
-                self.warehouse.fail(obj.load_id, f"{type(error).__name__}: {error}".splitlines()[0])
+                reason = f"{type(error).__name__}: {error}".splitlines()[0]
+                self.warehouse.roll_back(obj.load_id, f"{reason}; nothing of it was visible")
             raise
         context.add_output_metadata(done)
 
