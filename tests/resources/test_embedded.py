@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -227,9 +228,11 @@ def test_a_killed_server_comes_back_with_what_was_committed(new_home: Path) -> N
     before = postgres_pid(new_home)
     with psycopg.connect(url) as open_transaction:
         open_transaction.execute("INSERT INTO kept VALUES (2)")
-        os.kill(before, signal.SIGKILL)
+        killer = threading.Timer(0.5, os.kill, (before, signal.SIGKILL))
+        killer.start()
         with contextlib.suppress(psycopg.OperationalError):
-            open_transaction.execute("SELECT pg_sleep(5)")
+            # So busy that it does not look whether its server lives, which the next one must not wait for.
+            open_transaction.execute("DO $$ BEGIN LOOP END LOOP; END $$")
 
     assert execute_again(url, "SELECT n FROM kept") == [(1,)]
     assert postgres_pid(new_home) != before
@@ -326,18 +329,43 @@ def test_a_lost_password_file_costs_no_data(new_home: Path) -> None:
     assert execute(ensure_postgres(environment_of(new_home)), "SELECT n FROM kept") == [(1,)]
 
 
-def test_stale_files_of_a_crash_do_not_hinder_a_start(new_home: Path) -> None:
+@contextlib.contextmanager
+def another_program(like: Path, then: str) -> Iterator[int]:
+    """A process of the user that owns `like`; what it does is `then`. Its parent takes no note of its end."""
+    script = """
+import os, sys, time
+pid = os.fork()
+if pid == 0:
+    os.setuid(int(sys.argv[1]))
+    exec(sys.argv[2])
+    os._exit(0)
+print(pid, flush=True)
+time.sleep(600)
+"""
+    command = [sys.executable, "-c", script, str(like.stat().st_uid), then]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as parent:
+        assert parent.stdout is not None
+        try:
+            yield int(parent.stdout.readline())
+        finally:
+            os.killpg(parent.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("then", ["time.sleep(600)", "pass"], ids=["it-lives", "its-end-is-unnoticed"])
+def test_a_process_id_in_a_stale_file_does_not_hinder_a_start(new_home: Path, then: str) -> None:
     ensure_postgres(environment_of(new_home))
     stop_servers(new_home)
     data = new_home / "postgres" / "data"
     (data.with_name("data.unfinished-1") / "base").mkdir(parents=True)
-    # This very process is alive and has nothing to do with the server, as after a boot.
-    (data / "postmaster.pid").write_text(f"{os.getpid()}\n{data}\n1700000000\n5432\n\n127.0.0.1\n")
     (new_home / "mongo").mkdir(exist_ok=True)
-    (new_home / "mongo" / "server.pid").write_text(str(os.getpid()))
 
-    assert execute(ensure_postgres(environment_of(new_home)), "SELECT 1") == [(1,)]
-    assert ensure_mongo(environment_of(new_home)).startswith("mongodb://127.0.0.1:")
+    with another_program(data, then) as pid:
+        (data / "postmaster.pid").write_text(f"{pid}\n{data}\n1700000000\n5432\n\n127.0.0.1\n")
+        (new_home / "mongo" / "server.pid").write_text(str(pid))
+
+        assert execute(ensure_postgres(environment_of(new_home)), "SELECT 1") == [(1,)]
+        assert ensure_mongo(environment_of(new_home)).startswith("mongodb://127.0.0.1:")
+        assert then == "pass" or is_alive(pid)
     assert not data.with_name("data.unfinished-1").exists()
 
 
@@ -397,6 +425,7 @@ def test_data_in_use_by_another_checkout_is_refused_and_its_server_lives_on(
     running_home: Path, new_home: Path
 ) -> None:
     url = ensure_postgres(environment_of(running_home))
+    server = postgres_pid(running_home)
     new_home.mkdir()
     (new_home / "postgres").symlink_to(running_home / "postgres")
 
@@ -408,6 +437,7 @@ def test_data_in_use_by_another_checkout_is_refused_and_its_server_lives_on(
     (new_home / "postgres").unlink()
     stop_servers(new_home)
     assert execute(url, "SELECT 1") == [(1,)]
+    assert postgres_pid(running_home) == server
 
 
 def test_data_copied_from_a_running_server_is_refused(running_home: Path, new_home: Path) -> None:
