@@ -17,7 +17,8 @@ import psutil
 import psycopg
 import pytest
 
-from genomics_assets.commands.stack import dagster_storage_url, drop_examples, shell_line
+from genomics_assets.commands.stack import drop_examples, shell_line
+from resources.dagster_storage import dagster_storage_url
 from resources.embedded import ServerError, stop_servers
 from resources.embedded.folder import ServerFolder
 from resources.environment import Environment

@@ -8,15 +8,14 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
+from resources.dagster_storage import dagster_schema, dagster_storage_url
 from resources.environment import Environment
 
 PROJECT = Path(__file__).resolve().parents[2]
 """The checkout: it holds `dagster.yaml`, `workspace.yaml` and the examples."""
-
-_DAGSTER_SCHEMA = "dagster"
 
 
 @dataclass(frozen=True)
@@ -104,20 +103,6 @@ def dagster_variables(stack: Stack) -> Iterator[None]:
         os.environ.update(before)
 
 
-def dagster_storage_url(postgres_url: str) -> str:
-    """The address of Dagster's own tables: the same database, in a schema of their own.
-
-    Dagster's storage works with psycopg2 alone, so the driver is named.
-
-    >>> dagster_storage_url("postgresql://ann:pw@db:5432/genomics?sslmode=require")
-    'postgresql+psycopg2://ann:pw@db:5432/genomics?sslmode=require&options=-csearch_path%3Ddagster'
-    """
-    parts = urlsplit(postgres_url)
-    query = dict(parse_qsl(parts.query))
-    query["options"] = f"{query.get('options', '')} -csearch_path={_DAGSTER_SCHEMA}".strip()
-    return urlunsplit(parts._replace(scheme="postgresql+psycopg2", query=urlencode(query, quote_via=quote)))
-
-
 def drop_examples(environment: Environment, examples: Path = PROJECT / "examples" / "inbox") -> int:
     """Copy the bundled examples into the inbox, once in the life of a home; returns how many were copied.
 
@@ -170,22 +155,14 @@ def _make_dagster_home(folder: Path) -> None:
 
 def _make_dagster_tables(stack: Stack) -> None:
     """Create or upgrade Dagster's tables before its processes start, which would otherwise race to do so."""
-    from importlib.metadata import version as version_of
-
-    import psycopg
-
-    ours = version_of("dagster")
-    version = stack.dagster_home / "storage-version"
-    with psycopg.connect(stack.postgres_url, autocommit=True) as connection:
-        # Two starters wait for one another; the lock goes with the connection.
-        connection.execute("SELECT pg_advisory_lock(hashtext('genomics_assets: tables of Dagster'))")
-        connection.execute(f"CREATE SCHEMA IF NOT EXISTS {_DAGSTER_SCHEMA}")
-        found = connection.execute("SELECT to_regclass('dagster.job_ticks')").fetchone()
-        if found and found[0] and version.exists() and version.read_text() == ours:
+    ours = version("dagster")
+    made_by = stack.dagster_home / "storage-version"
+    with dagster_schema(stack.postgres_url) as has_tables:
+        if has_tables and made_by.exists() and made_by.read_text() == ours:
             return
         from dagster import DagsterInstance
 
         with dagster_variables(stack), DagsterInstance.from_config(str(stack.dagster_home)) as instance:
-            if found and found[0]:
+            if has_tables:
                 instance.upgrade()
-    version.write_text(ours)
+    made_by.write_text(ours)
