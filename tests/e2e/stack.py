@@ -61,6 +61,8 @@ class Stack:
         )  # fmt: skip
 
     def up(self, *, examples: bool = False) -> None:
+        if self.up_process is not None and self.up_process.poll() is None:
+            return
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -135,3 +137,8 @@ class Stack:
             except psutil.NoSuchProcess:
                 continue
         return killed
+
+    def kill_postgres(self) -> None:
+        """`kill -9` the server's first process; its children notice and go."""
+        [pid_file] = self.home.rglob("postmaster.pid")
+        os.kill(int(pid_file.read_text().split()[0]), signal.SIGKILL)

@@ -118,16 +118,18 @@ def test_a_killed_run_worker_is_replaced(stack: Stack) -> None:
 
 
 def test_a_killed_postgres_comes_back_and_the_load_completes(stack: Stack) -> None:
+    stack.up()
     file = Watched(stack, "postgres", 3)
     file.drop()
     file.wait_until_loading()
-    assert stack.kill("postgres", "-D") > 0
+    stack.kill_postgres()
     seen = wait_until("the server is back", lambda: file.visible() + 1, seconds=60) - 1
     assert seen in (0, RECORDS), "all or nothing"
     file.check_complete()
 
 
 def test_a_killed_daemon_costs_nothing(stack: Stack) -> None:
+    stack.up()
     file = Watched(stack, "daemon", 4)
     file.drop()
     file.wait_until_loading()

@@ -1,0 +1,48 @@
+"""Many small files dropped at once all land exactly once, through the real daemon.
+
+`GENOMICS_TEST_FILES` says how many; the default keeps the suite short.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from stack import Stack, wait_until
+
+FILES = int(os.environ.get("GENOMICS_TEST_FILES", "20"))
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    stack = Stack(tmp_path_factory.mktemp("many") / "home")
+    stack.up()
+    yield stack
+    stack.down()
+
+
+def small_vcf(number: int) -> bytes:
+    """Three records that no other file has."""
+    lines = ["##fileformat=VCFv4.2", "##contig=<ID=chr2,length=242193529>"]
+    lines.append("#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO")
+    lines += [f"chr2\t{number * 10 + i}\t.\tA\tC\t.\tPASS\t." for i in (1, 2, 3)]
+    return ("\n".join(lines) + "\n").encode()
+
+
+@pytest.mark.timeout(60 + 15 * FILES)
+def test_files_dropped_at_once_land_exactly_once(stack: Stack) -> None:
+    for number in range(FILES):
+        stack.drop(f"batch/file {number:04}.vcf", small_vcf(number))
+
+    ended = "SELECT count(*) FROM dagster.runs WHERE status IN ('SUCCESS', 'FAILURE')"
+    wait_until("every run has ended", lambda: stack.number(ended) >= FILES, seconds=15 * FILES, every=1)
+
+    assert stack.query("SELECT status, count(*) FROM dagster.runs GROUP BY 1") == [("SUCCESS", FILES)]
+    audit = stack.query(
+        "SELECT status, count(*), count(DISTINCT partition_key), sum(variants_loaded)::int "
+        "FROM genomics.variant_load_audit GROUP BY 1"
+    )
+    assert audit == [("completed", FILES, FILES, 3 * FILES)]
+    assert stack.number("SELECT count(*) FROM genomics.variants") == 3 * FILES
+    assert stack.number("SELECT count(DISTINCT pos) FROM genomics.variants") == 3 * FILES
