@@ -36,6 +36,8 @@ max_connections = 100
 shared_buffers = {shared_buffers_mb}MB
 maintenance_work_mem = 256MB
 max_wal_size = 4GB
+# A load writes some hundred MB of log: files that are there already need neither zeros nor a sync.
+min_wal_size = 1GB
 jit = off
 timezone = 'UTC'
 log_timezone = 'UTC'
