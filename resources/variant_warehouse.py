@@ -532,7 +532,7 @@ class VariantWarehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
 
         Args:
             concurrently: build without holding loads up, which takes about twice as long.
-            connections: how many indexes are built at a time.
+            connections: how many partitions are worked on at a time.
         """
         from resources.variant_indexes import build_full_indexes
 
