@@ -44,7 +44,9 @@ class LocalRunLauncher(DefaultRunLauncher):
         records = self._instance.get_records_for_run(
             run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT, ascending=False
         ).records
-        return next(_announcements((r.event_log_entry.message, r.event_log_entry.timestamp) for r in records), None)
+        return next(
+            _announcements((r.event_log_entry.message, r.event_log_entry.timestamp) for r in records), None
+        )
 
 
 def _announcements(messages: Iterable[tuple[str, float]]) -> Iterator[tuple[int, float]]:

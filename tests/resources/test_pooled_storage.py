@@ -1,0 +1,70 @@
+"""Dagster's own tables through kept connections: in their schema, and unmoved by a server that drops them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import dagster as dg
+import psycopg
+import pytest
+
+from resources.dagster_storage import dagster_schema, dagster_storage_url
+
+
+@dg.asset
+def answer() -> int:
+    return 42
+
+
+@pytest.fixture
+def instance(postgres_url: str) -> Iterator[dg.DagsterInstance]:
+    with dagster_schema(postgres_url):
+        pass
+    storage = {
+        "custom": {
+            "module": "resources.pooled_storage",
+            "class": "PooledPostgresStorage",
+            "config": {"postgres_url": dagster_storage_url(postgres_url)},
+        }
+    }
+    with dg.instance_for_test(overrides={"storage": storage}) as instance:
+        yield instance
+
+
+def connections(postgres_url: str) -> int:
+    with psycopg.connect(postgres_url) as connection:
+        row = connection.execute(
+            "SELECT sessions FROM pg_stat_database WHERE datname = current_database()"
+        ).fetchone()
+        assert row is not None
+        return int(row[0])
+
+
+def test_a_run_opens_a_handful_of_connections_and_keeps_to_its_schema(
+    instance: dg.DagsterInstance, postgres_url: str
+) -> None:
+    assert dg.materialize([answer], instance=instance).success
+    before = connections(postgres_url)
+
+    assert dg.materialize([answer], instance=instance).success
+
+    assert connections(postgres_url) - before < 15
+    with psycopg.connect(postgres_url) as connection:
+        tables = connection.execute(
+            "SELECT DISTINCT schemaname FROM pg_tables WHERE tablename IN ('runs', 'event_logs', 'job_ticks')"
+        ).fetchall()
+    assert tables == [("dagster",)]
+
+
+def test_a_server_that_dropped_its_connections_is_not_noticed(
+    instance: dg.DagsterInstance, postgres_url: str
+) -> None:
+    assert dg.materialize([answer], instance=instance).success
+    with psycopg.connect(postgres_url) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+
+    assert dg.materialize([answer], instance=instance).success
+    assert len(instance.get_runs()) >= 2
