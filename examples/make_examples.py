@@ -177,7 +177,7 @@ def trio() -> list[str]:
                     "GT:AD:DP:GQ",
                     *calls,
                 ]
-            )  # fmt: skip
+            )
         )
     return lines
 

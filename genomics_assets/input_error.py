@@ -35,7 +35,11 @@ class InputError(ValueError):
         place = ", ".join(
             part for part in (self.file, f"line {self.line}" if self.line is not None else None) if part
         )
-        return f"{place}: {self.problem}. Remedy: {self.remedy}." if place else f"{self.problem}. Remedy: {self.remedy}."
+        return (
+            f"{place}: {self.problem}. Remedy: {self.remedy}."
+            if place
+            else f"{self.problem}. Remedy: {self.remedy}."
+        )
 
     def in_file(self, file: str | Path) -> InputError:
         """The same error, with the file named."""

@@ -186,7 +186,8 @@ def _scalar(loader: yaml.SafeLoader, node: yaml.Node, hint: Any, where: str) -> 
     value = _plain(loader, node)
     if hint is Any:
         return value
-    if hint is float and isinstance(value, str) and node.style is None and _FLOAT.fullmatch(value):
+    unquoted = isinstance(node, yaml.ScalarNode) and node.style is None
+    if hint is float and isinstance(value, str) and unquoted and _FLOAT.fullmatch(value):
         value = float(value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)

@@ -4,7 +4,8 @@ The storage as it comes opens a connection for each statement: some 330 for one 
 time. Here each process keeps a few, and tests one before it uses it, so that a server that restarted is not noticed.
 """
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 from dagster._core.storage.config import PostgresStorageConfig
 from dagster._serdes import ConfigurableClassData
@@ -47,12 +48,13 @@ class PooledPostgresStorage(DagsterPostgresStorage):
 
     @classmethod
     def from_config_value(
-        cls, inst_data: ConfigurableClassData | None, config_value: PostgresStorageConfig
+        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
     ) -> "PooledPostgresStorage":
         """The storage that `dagster.yaml` asks for."""
+        config = cast(PostgresStorageConfig, config_value)
         return cls(
             inst_data=inst_data,
-            postgres_url=pg_url_from_config(config_value),
+            postgres_url=pg_url_from_config(config),
             should_autocreate_tables=config_value.get("should_autocreate_tables", True),
-            token_provider=get_token_provider_from_config(config_value),
+            token_provider=get_token_provider_from_config(config),
         )

@@ -536,9 +536,7 @@ class VariantWarehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
         """
         from resources.variant_indexes import build_full_indexes
 
-        return build_full_indexes(
-            self._index_connection, concurrently=concurrently, connections=connections
-        )
+        return build_full_indexes(self._index_connection, concurrently=concurrently, connections=connections)
 
     def drop_full_indexes(self) -> int:
         """Drop the index set "full", and say how many indexes there were, counted by partition."""

@@ -189,7 +189,9 @@ class FullIndexChange(dg.Config):
     concurrently: bool = Field(
         default=False, description="Build without holding loads up, which takes about twice as long."
     )
-    connections: int = Field(default=2, ge=1, le=8, description="How many partitions are worked on at a time.")
+    connections: int = Field(
+        default=2, ge=1, le=8, description="How many partitions are worked on at a time."
+    )
 
 
 @dg.asset(

@@ -79,7 +79,8 @@ def metadata(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:
     [event] = [
         event
         for event in result.all_events
-        if event.event_type_value == "ASSET_MATERIALIZATION" and event.asset_key == dg.AssetKey(["variants", asset])
+        if event.event_type_value == "ASSET_MATERIALIZATION"
+        and event.asset_key == dg.AssetKey(["variants", asset])
     ]
     materialization = event.materialization
     return {name: value.value for name, value in materialization.metadata.items()}

@@ -102,7 +102,11 @@ def test_columns_after_the_sixth_are_not_read() -> None:
         ("F\tS1\t0\t0\t1\t1\nF\tS 2\t0\t0\t1\n", 2, "5 tab-separated columns where 6 are needed"),
         ("F S1 0 0 1 1 A\nF S2 0 0 1 1\n", 2, "6 blank-separated columns where the first line has 7"),
         ("F S1 0 0 1 1\nF S2 0 0 1 1 note\n", 2, "7 blank-separated columns where 6 are needed"),
-        ("F S1 0 0 1 1\n# c\nG S1 0 0 2 1\n", 3, "an individual is here for the second time, first on line 1"),
+        (
+            "F S1 0 0 1 1\n# c\nG S1 0 0 2 1\n",
+            3,
+            "an individual is here for the second time, first on line 1",
+        ),
         ("F 0 0 0 1 1\n", 1, "without a name"),
         (f"F {'S' * 256} 0 0 1 1\n", 1, "individual name of 256 characters, 255 are the limit"),
         (f"{'F' * 101} S1 0 0 1 1\n", 1, "family name of 101 characters, 100 are the limit"),

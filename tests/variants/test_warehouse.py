@@ -301,7 +301,10 @@ def test_one_persons_calls_in_a_region(warehouse: Warehouse, name: str) -> None:
 
 def test_every_transcript_is_there_by_field_name(warehouse: Warehouse, name: str) -> None:
     fields = "Allele|Consequence|IMPACT|SYMBOL|Feature|HGVSc|SIFT"
-    entries = "G|intron_variant|MODIFIER|AAA|T1||,G|stop_gained|HIGH|AAA|T2|T2:c.5A>G|,T|missense_variant|MODERATE|BBB|T3||low(0.1)"
+    entries = (
+        "G|intron_variant|MODIFIER|AAA|T1||,G|stop_gained|HIGH|AAA|T2|T2:c.5A>G|,"
+        "T|missense_variant|MODERATE|BBB|T3||low(0.1)"
+    )
     content = vcf_bytes([record(pos=29, alt="G,T", info=f"CSQ={entries}")], more_header=[CSQ.format(fields)])
     warehouse.load_file(f"{name}.vcf", content)
 
@@ -352,9 +355,7 @@ def test_other_contigs_live_under_their_own_name(warehouse: Warehouse, name: str
     assert [chrom for (chrom,) in warehouse.rows("chrom", name)] == [
         "chrM", "chrM", "HLA-A*01:01:01:01", "chr1_KI270706v1_random",
     ]  # fmt: skip
-    [check] = [
-        found for found in result.get_asset_check_evaluations() if found.check_name == "contigs_known"
-    ]
+    [check] = [found for found in result.get_asset_check_evaluations() if found.check_name == "contigs_known"]
     assert not check.passed
     assert check.severity is dg.AssetCheckSeverity.WARN
 
@@ -428,5 +429,11 @@ def test_a_sweep_closes_dead_loads_and_deletes_what_superseded_ones_left(
 
     assert nightly.success
     assert warehouse.rows("pos", name) == [(42,)]
-    assert warehouse.query("SELECT count(*) FROM genomics.variant_summary WHERE load_batch_id = %s", first) == [(0,)]
-    assert [status for (status,) in warehouse.audit(name, "status")] == ["completed", "completed", "rolled_back"]
+    assert warehouse.query(
+        "SELECT count(*) FROM genomics.variant_summary WHERE load_batch_id = %s", first
+    ) == [(0,)]
+    assert [status for (status,) in warehouse.audit(name, "status")] == [
+        "completed",
+        "completed",
+        "rolled_back",
+    ]
