@@ -29,7 +29,7 @@ import dagster as dg
 
 from resources.partition_slices import asset_label, input_partitions, output_slices
 from resources.postgres import PostgresResource, session_name
-from resources.preview import markdown_table
+from resources.preview import column_schema, markdown_table
 
 if TYPE_CHECKING:
     import psycopg
@@ -505,17 +505,7 @@ def _metadata(
     columns = writes[0].columns
     metadata: dict[str, Any] = {
         "dagster/table_name": writes[0].table,
-        "dagster/column_schema": dg.TableSchema(
-            columns=[
-                dg.TableColumn(
-                    column.name,
-                    type=column.type_name,
-                    description=column.comment,
-                    constraints=dg.TableColumnConstraints(nullable=not column.not_null),
-                )
-                for column in columns
-            ]
-        ),
+        "dagster/column_schema": column_schema(columns),
         "rows": report.rows,
         "bytes_copied": report.bytes,
         "seconds": round(report.seconds, 3),

@@ -1,9 +1,31 @@
-"""A few rows as a Markdown table, small enough to live in Dagster's event log."""
+"""What the UI shows of a table: a few rows as Markdown, small enough for the event log, and its columns."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+    from resources.postgres_catalogue import PostgresColumn
+
+
+def column_schema(columns: Iterable[PostgresColumn]) -> dg.TableSchema:
+    """The columns of a table, with PostgreSQL's types and the comments of the migrations."""
+    import dagster as dg
+
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                column.name,
+                type=column.type_name,
+                description=column.comment,
+                constraints=dg.TableColumnConstraints(nullable=not column.not_null),
+            )
+            for column in columns
+        ]
+    )
 
 
 def markdown_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, cell: int = 40) -> str:

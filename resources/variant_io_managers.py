@@ -18,11 +18,18 @@ from genomics_assets.variants.load import VariantLoad, new_load_id
 from genomics_assets.variants.report import reasons_table
 from resources.copy_binary import CopyReport, copy_batches, read_batches, read_schema
 from resources.postgres import PostgresResource
+from resources.postgres_catalogue import table_columns
+from resources.preview import column_schema, markdown_table
 from resources.variant_lake import VariantLake
 from resources.variant_warehouse import CurrentLoad, VariantWarehouse, permanent_failure
 
 VARIANTS_TABLE = "genomics.variants"
 SECONDS_BETWEEN_PROGRESS = 5.0
+PREVIEW_ROWS = 5
+# No column that names a person.
+PREVIEW_COLUMNS = [
+    "chrom", "pos", "ref", "alt", "variant_type", "rs_id", "gene", "consequence", "impact", "af_gnomad", "clinvar_sig",
+]  # fmt: skip
 
 
 class _LoadReader(dg.ConfigurableIOManager):
@@ -86,7 +93,8 @@ class VariantIOManager(_LoadReader):
         context.add_output_metadata(done)
 
     def _load(self, context: dg.OutputContext, load: VariantLoad) -> dict[str, Any]:
-        with self.postgres.connection() as connection:
+        # Another load of the same file may hold the lock for as long as it takes.
+        with self.postgres.connection(statement_timeout=0) as connection:
             self.warehouse.lock(connection, f"file {load.file.partition_key}")
             known = self.warehouse.known_content(connection, load.settings, file_hash=load.file.file_hash)
             if known is not None:
@@ -94,13 +102,17 @@ class VariantIOManager(_LoadReader):
                 return _nothing_new(known, load)
             self.warehouse.hold_alive(connection, load.load_id)
             self.warehouse.start(load, context.run_id)
-            report = copy_batches(connection, VARIANTS_TABLE, _told(load.batches(), context.log.info))
+            columns = table_columns(connection, VARIANTS_TABLE)
+            head: list[pa.RecordBatch] = []
+            batches = _told(load.batches(), context.log.info, head)
+            report = copy_batches(connection, VARIANTS_TABLE, batches, columns=columns)
             tally = load.tally()
             self.warehouse.lock(connection, f"content {tally.content_hash}")
             known = self.warehouse.known_content(connection, load.settings, content_hash=tally.content_hash)
             if known is None:
                 current = self.warehouse.complete(connection, load, tally)
-                return _loaded(load, current, report)
+                shown = {"dagster/column_schema": column_schema(columns), "preview": _preview(head)}
+                return {**_loaded(load, current, report), **shown}
             # Known only now: the same records in another compression. None of the new rows must stay.
             connection.rollback()
             self.warehouse.roll_back(
@@ -141,11 +153,14 @@ class LoadIOManager(_LoadReader):
             self.warehouse.lock(connection, f"{table} {load.load_id}")
             gone = [load.load_id, *self.warehouse.superseded(context.partition_key, load.load_id)]
             self.warehouse.delete_rows(connection, table, gone)
-            report = copy_batches(connection, table, obj.to_batches() if isinstance(obj, pa.Table) else obj)
+            columns = table_columns(connection, table)
+            batches = obj.to_batches() if isinstance(obj, pa.Table) else obj
+            report = copy_batches(connection, table, batches, columns=columns)
         context.add_output_metadata(
             {
                 "dagster/partition_row_count": report.rows,
                 "dagster/table_name": table,
+                "dagster/column_schema": column_schema(columns),
                 "load": str(load.load_id),
                 **_rate(report),
             }
@@ -181,18 +196,27 @@ class LakeIOManager(dg.ConfigurableIOManager):
         raise NotImplementedError("read the lake with DuckDB, pandas or Arrow")
 
 
-def _told(batches: Iterator[pa.RecordBatch], tell: Callable[[str], None]) -> Iterator[pa.RecordBatch]:
-    """Say every few seconds how far a load is."""
+def _told(
+    batches: Iterator[pa.RecordBatch], tell: Callable[[str], None], head: list[pa.RecordBatch]
+) -> Iterator[pa.RecordBatch]:
+    """Say every few seconds how far a load is, and keep its first rows."""
     started = last = time.monotonic()
     rows = 0
     with closing(batches):  # type: ignore[type-var]
         for batch in batches:
+            if not head:
+                head.append(batch.slice(0, PREVIEW_ROWS))
             yield batch
             rows += batch.num_rows
             now = time.monotonic()
             if now - last >= SECONDS_BETWEEN_PROGRESS:
                 last = now
                 tell(f"{rows:,} rows so far, {rows / (now - started):,.0f} a second")
+
+
+def _preview(head: list[pa.RecordBatch]) -> dg.MetadataValue:
+    rows = head[0].select(PREVIEW_COLUMNS).to_pylist() if head else []
+    return dg.MetadataValue.md(markdown_table(rows, PREVIEW_COLUMNS))
 
 
 def _loaded(load: VariantLoad, current: CurrentLoad, report: CopyReport) -> dict[str, Any]:
