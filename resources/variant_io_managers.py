@@ -215,8 +215,10 @@ def _told(
 
 
 def _preview(head: list[pa.RecordBatch]) -> dg.MetadataValue:
-    rows = head[0].select(PREVIEW_COLUMNS).to_pylist() if head else []
-    return dg.MetadataValue.md(markdown_table(rows, PREVIEW_COLUMNS))
+    # A column that no row of the file can fill does not come.
+    columns = [name for name in PREVIEW_COLUMNS if head and name in head[0].schema.names]
+    rows = head[0].select(columns).to_pylist() if head else []
+    return dg.MetadataValue.md(markdown_table(rows, columns) if rows else "no rows")
 
 
 def _loaded(load: VariantLoad, current: CurrentLoad, report: CopyReport) -> dict[str, Any]:
