@@ -18,12 +18,10 @@ import psycopg
 from benchmarks.inputs import Input, generated, moved
 from benchmarks.peer import peer_command
 from benchmarks.servers import BenchmarkServer
-from genomics_assets.variants.schema import VARIANTS
+from genomics_assets.variants.reader import read_header
+from genomics_assets.variants.schema import filled_columns
 from resources.migrations import migrate
 
-_COLUMNS = ", ".join(VARIANTS.names)
-_COPY_OUT = f"COPY (SELECT {_COLUMNS} FROM genomics.variants ORDER BY variant_id) TO STDOUT (FORMAT binary)"
-_COPY_IN = f"COPY genomics.variants ({_COLUMNS}) FROM STDIN (FORMAT binary)"
 _PIECE = 1 << 20
 
 
@@ -45,6 +43,14 @@ class Run:
     peak_mb: float
     rows: int
     copy_wall: float | None = None
+
+
+@dataclass(frozen=True)
+class ReadyRows:
+    """A file of COPY BINARY, and the columns in it: those that our load sends."""
+
+    path: Path
+    columns: str
 
 
 @dataclass(frozen=True)
@@ -97,20 +103,30 @@ class Loader:
         url = self.server.make("peer", "peer_template")
         return self._timed(lambda: _run([*self._peer, "load", url, str(file)]))
 
-    def floor(self, copy_file: Path) -> Run:
+    def floor(self, rows: ReadyRows) -> Run:
         """COPY of rows that are ready, into the same table with the same indexes, over one connection."""
         url = self.server.make("ours", "ours_template")
-        return self._timed(lambda: _copy_in(url, copy_file))
+        return self._timed(lambda: _copy_in(url, rows))
 
-    def save_rows(self, copy_file: Path) -> None:
-        """Write the rows of the last load of ours as the file that `floor` sends."""
+    def ready_rows(self, file: Path) -> ReadyRows:
+        """The rows of the last load of ours, which was of `file`, as what `floor` sends."""
+        header = read_header(file)
+        names = filled_columns(
+            annotated=bool(header.annotations), samples=len(header.samples), sample_id=None
+        )
+        rows = ReadyRows(self.server.home / "rows.copy", ", ".join(names))
+        statement = (
+            f"COPY (SELECT {rows.columns} FROM genomics.variants ORDER BY variant_id) "
+            "TO STDOUT (FORMAT binary)"
+        )
         with (
             psycopg.connect(self.server.database("ours")) as connection,
-            connection.cursor().copy(_COPY_OUT) as rows,
-            copy_file.open("wb") as file,
+            connection.cursor().copy(statement) as copy,
+            rows.path.open("wb") as out,
         ):
-            for piece in rows:
-                file.write(piece)
+            for piece in copy:
+                out.write(piece)
+        return rows
 
     def filled(self) -> dict[str, int]:
         """Rows of the last load of ours, and how many have what the peer leaves empty."""
@@ -137,14 +153,13 @@ class Loader:
 def race(loader: Loader, file: Input, rounds: int) -> Loads:
     """Interleave the contestants, so that what else the machine does meets all of them."""
     runs: dict[str, list[Run]] = {"ours": [], "ours full": [], "floor": [], "peer": []}
-    copy_file = loader.server.home / "rows.copy"
     filled: dict[str, int] = {}
     for number in range(rounds):
         runs["ours"].append(loader.ours(file.path))
         if not number:
-            loader.save_rows(copy_file)
+            rows = loader.ready_rows(file.path)
             filled = loader.filled()
-        runs["floor"].append(loader.floor(copy_file))
+        runs["floor"].append(loader.floor(rows))
         runs["peer"].append(loader.peers(file.path))
         runs["ours full"].append(loader.ours(file.path, full=True))
         shown = ", ".join(f"{name} {done[-1].wall:.2f} s" for name, done in runs.items())
@@ -170,11 +185,12 @@ def growth(loader: Loader, file: Input, loads: int, rounds: int) -> tuple[list[R
     return first, [loader.ours(moved(file, loads + number).path, "grown") for number in range(1, rounds + 1)]
 
 
-def _copy_in(url: str, copy_file: Path) -> dict[str, Any]:
-    with psycopg.connect(url) as connection, copy_file.open("rb") as file:
+def _copy_in(url: str, rows: ReadyRows) -> dict[str, Any]:
+    statement = f"COPY genomics.variants ({rows.columns}) FROM STDIN (FORMAT binary)"
+    with psycopg.connect(url) as connection, rows.path.open("rb") as file:
         cpu, started = os.times(), time.perf_counter()
         cursor = connection.cursor()
-        with cursor.copy(_COPY_IN) as copy:
+        with cursor.copy(statement) as copy:
             while piece := file.read(_PIECE):
                 copy.write(piece)
         connection.commit()

@@ -85,6 +85,8 @@ def prepare_load(
     Raises:
         InputError: the file changed since it was looked at, or a sidecar cannot be taken.
     """
+    from genomics_assets.variants.schema import filled_columns
+
     row = seen.to_pylist()[0]
     _expect_as_seen(drop, seen)
     sidecar = _sidecar(drop, opened)
@@ -95,13 +97,17 @@ def prepare_load(
     assembly = sidecar.reference_genome or header.assembly or UNKNOWN_ASSEMBLY
     load_id = new_load_id()
     tally = Tally()
+    columns = filled_columns(
+        annotated=bool(header.annotations), samples=len(header.samples), sample_id=sidecar.sample_id
+    )
 
     def batches() -> Iterator[pa.RecordBatch]:
         nonlocal tally
         with opened(drop) as path:
             options = _options(drop, load_id, genome, fasta, sidecar.sample_id)
             stream = VariantStream(path, header, options=options)
-            yield from _while_unchanged(stream.batches(), drop, unchanged)
+            for batch in _while_unchanged(stream.batches(), drop, unchanged):
+                yield batch.select(columns)
             tally = stream.tally
 
     return VariantLoad(

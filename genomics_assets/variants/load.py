@@ -58,7 +58,8 @@ class VariantLoad:
     Attributes:
         settings: what besides the file's bytes decides on the rows; the same content under other settings is
             another load.
-        batches: gives the rows as record batches of `schema.VARIANTS`.
+        batches: gives the rows as record batches of `schema.VARIANTS`, without the columns that no row of the file can
+            fill.
         tally: what was read, skipped and noted, valid when `batches` is exhausted.
     """
 

@@ -42,6 +42,12 @@ VARIANTS = pa.schema(
     ]
 )
 
+# What a file without annotations, and one without samples, leaves to the table's defaults.
+_OF_ANNOTATIONS = {
+    "gene", "transcript", "hgvs_c", "hgvs_p", "consequence", "impact", "is_coding", "is_lof", "vep_annotations",
+}  # fmt: skip
+_OF_SAMPLES = {"call_rate", "n_het", "n_hom_alt", "aaf", "hwe_p"}
+
 COUNT_COLUMNS = (
     "gt_called",
     "gt_alleles",
@@ -72,3 +78,24 @@ PARSED = pa.schema(
     ]
     + [pa.field(name, pa.int32()) for name in COUNT_COLUMNS]
 )
+
+
+def filled_columns(*, annotated: bool, samples: int, sample_id: str | None) -> list[str]:
+    """Columns that rows of a file can fill: the server's work on a row grows with each column that it is sent.
+
+    Args:
+        annotated: whether the header declares annotations.
+        samples: how many samples the header names.
+        sample_id: the sidecar's.
+
+    >>> "gene" in filled_columns(annotated=False, samples=0, sample_id=None)
+    False
+    """
+    left_out: set[str] = set()
+    if not annotated:
+        left_out |= _OF_ANNOTATIONS
+    if not samples:
+        left_out |= _OF_SAMPLES
+    if samples != 1 and sample_id is None:
+        left_out.add("sample_id")
+    return [name for name in VARIANTS.names if name not in left_out]
