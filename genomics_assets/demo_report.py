@@ -29,14 +29,15 @@ def print_report(instance: dg.DagsterInstance, definitions: dg.Definitions, out:
 
 
 def _downstream(graph: Any, root: dg.AssetKey) -> list[dg.AssetKey]:
-    """Every asset that is made from a root, in alphabetical order."""
+    """Every asset that is made from a root, by the same partitions, in alphabetical order."""
+    partitions = graph.get(root).partitions_def
     found: set[dg.AssetKey] = set()
     waiting = [root]
     while waiting:
         for key in graph.get(waiting.pop()).child_keys - found:
             found.add(key)
             waiting.append(key)
-    return sorted(found, key=str)
+    return sorted((key for key in found if graph.get(key).partitions_def == partitions), key=str)
 
 
 def _row_count(instance: dg.DagsterInstance, key: dg.AssetKey, partition: str) -> str:
