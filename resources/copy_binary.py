@@ -187,7 +187,7 @@ def _told_by_the_server(table: str, progress: Progress) -> Iterator[None]:
             and said.message_detail
         ):
             problem = f"{problem}: {said.message_detail}"
-        raise CopyError(f"{', '.join(place)}: {problem}", column=column, row=row) from error
+        raise CopyError(f"{', '.join(place)}: {problem}", column=column, row=row) from None
     except CopyError as error:
         raise CopyError(f"{table}, {error}", column=error.column, row=error.row) from error.__cause__
 

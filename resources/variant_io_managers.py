@@ -93,13 +93,12 @@ class VariantIOManager(_LoadReader):
         context.add_output_metadata(done)
 
     def _load(self, context: dg.OutputContext, load: VariantLoad) -> dict[str, Any]:
+        known = self.warehouse.adopt(load)
+        if known is not None:
+            return _nothing_new(known, load)
         # Another load of the same file may hold the lock for as long as it takes.
         with self.postgres.connection(statement_timeout=0) as connection:
             self.warehouse.lock(connection, f"file {load.file.partition_key}")
-            known = self.warehouse.known_content(connection, load.settings, file_hash=load.file.file_hash)
-            if known is not None:
-                self.warehouse.adopt(connection, load.file.partition_key, known)
-                return _nothing_new(known, load)
             self.warehouse.hold_alive(connection, load.load_id)
             self.warehouse.start(load, context.run_id)
             columns = table_columns(connection, VARIANTS_TABLE)
@@ -107,7 +106,7 @@ class VariantIOManager(_LoadReader):
             batches = _told(load.batches(), context.log.info, head)
             report = copy_batches(connection, VARIANTS_TABLE, batches, columns=columns)
             tally = load.tally()
-            self.warehouse.lock(connection, f"content {tally.content_hash}")
+            self.warehouse.lock_pointers(connection)
             known = self.warehouse.known_content(connection, load.settings, content_hash=tally.content_hash)
             if known is None:
                 current = self.warehouse.complete(connection, load, tally)
@@ -115,12 +114,22 @@ class VariantIOManager(_LoadReader):
                 return {**_loaded(load, current, report), **shown}
             # Known only now: the same records in another compression. None of the new rows must stay.
             connection.rollback()
-            self.warehouse.roll_back(
-                load.load_id,
-                f"the same content stands already, loaded from {known.partition_key} as {known.load_id}",
-            )
-            self.warehouse.adopt(connection, load.file.partition_key, known)
-            return _nothing_new(known, load)
+        return self._stand_on_known(load, tally.content_hash)
+
+    def _stand_on_known(self, load: VariantLoad, content_hash: str) -> dict[str, Any]:
+        with self.postgres.connection(statement_timeout=0) as connection:
+            self.warehouse.lock_pointers(connection)
+            known = self.warehouse.known_content(connection, load.settings, content_hash=content_hash)
+            if known is None:
+                raise RuntimeError(
+                    "the load of the same content was replaced meanwhile; this file is loaded again"
+                )
+            self.warehouse.stand_on(connection, load, known)
+        self.warehouse.roll_back(
+            load.load_id,
+            f"nothing to do: the same content stands already, loaded from {known.partition_key} as {known.load_id}",
+        )
+        return _nothing_new(known, load)
 
 
 class LoadIOManager(_LoadReader):

@@ -18,7 +18,7 @@ import dagster as dg
 
 from genomics_assets.drops import Drop, DropKind
 from genomics_assets.input_error import InputError
-from genomics_assets.variants.load import VariantLoad, new_load_id
+from genomics_assets.variants.load import DroppedVcf, VariantLoad, new_load_id
 from resources.environment import Genome
 from resources.inbox import InboxError, InboxResource
 from resources.postgres import PostgresResource
@@ -44,6 +44,7 @@ class CurrentLoad:
     skipped: int
     total: int
     is_reload: bool
+    file_hash: str
 
 
 @dataclass(frozen=True)
@@ -99,8 +100,8 @@ class VariantWarehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
         self, connection: "psycopg.Connection[Any]", load: VariantLoad, tally: "Tally"
     ) -> CurrentLoad:
         """Inside the load's transaction: close the audit row, move the pointer, remove the rows it stood for."""
-        partition_key = load.file.partition_key
-        previous = self._current_load_id(connection, partition_key)
+        file = load.file
+        previous = self._current_load_id(connection, file.partition_key)
         connection.execute(
             """
             UPDATE genomics.variant_load_audit
@@ -121,33 +122,55 @@ class VariantWarehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
                 load.load_id,
             ),
         )
-        self._point(connection, partition_key, load.load_id, previous)
+        self._point(connection, file, load.load_id, previous)
         return CurrentLoad(
             load.load_id,
-            partition_key,
+            file.partition_key,
             tally.loaded,
             sum(tally.skipped.values()),
             tally.alleles,
             previous is not None,
+            file.file_hash,
         )
 
-    def adopt(self, connection: "psycopg.Connection[Any]", partition_key: str, known: CurrentLoad) -> None:
-        """Let a dropped file stand on a load of the same content: no new rows."""
-        previous = self._current_load_id(connection, partition_key)
-        if previous != known.load_id:
-            self._point(connection, partition_key, known.load_id, previous)
+    def adopt(self, load: VariantLoad) -> CurrentLoad | None:
+        """Let a dropped file stand on a load of the same bytes, where there is one: no new rows."""
+        with self.postgres.connection(statement_timeout=0) as connection:
+            self.lock_pointers(connection)
+            known = self.known_content(connection, load.settings, file_hash=load.file.file_hash)
+            if known is not None:
+                self.stand_on(connection, load, known)
+            return known
+
+    def stand_on(self, connection: "psycopg.Connection[Any]", load: VariantLoad, known: CurrentLoad) -> None:
+        """Point a dropped file to a known load; the connection holds the pointers' lock."""
+        previous = self._current_load_id(connection, load.file.partition_key)
+        self._point(connection, load.file, known.load_id, previous)
+
+    def lock_pointers(self, connection: "psycopg.Connection[Any]") -> None:
+        """Wait for whoever moves a pointer in `current_loads`; the lock goes with the transaction.
+
+        A load that one file leaves may be the one that another file adopts: with one at a time, neither decides on
+        what the other is about to change.
+        """
+        self.lock(connection, "current loads")
 
     def _point(
-        self, connection: "psycopg.Connection[Any]", partition_key: str, load_id: UUID, previous: UUID | None
+        self,
+        connection: "psycopg.Connection[Any]",
+        file: DroppedVcf,
+        load_id: UUID,
+        previous: UUID | None,
     ) -> None:
         connection.execute(
             """
-            INSERT INTO genomics.current_loads VALUES (%s, %s)
-            ON CONFLICT (partition_key) DO UPDATE SET load_batch_id = excluded.load_batch_id
+            INSERT INTO genomics.current_loads (partition_key, load_batch_id, file_hash) VALUES (%s, %s, %s)
+            ON CONFLICT (partition_key) DO UPDATE
+            SET load_batch_id = excluded.load_batch_id, file_hash = excluded.file_hash
             """,
-            (partition_key, load_id),
+            (file.partition_key, load_id, file.file_hash),
         )
-        if previous is None:
+        if previous is None or previous == load_id:
             return
         superseded = connection.execute(
             """
@@ -256,13 +279,8 @@ class VariantWarehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
     def sweep(self) -> dict[str, int]:
         """Close loads whose worker is gone and delete what superseded loads left; counts by what was swept."""
         swept = {"loads_closed": self.close_dead_loads()}
+        gone = self.all_superseded()
         with self.postgres.connection() as connection:
-            gone = [
-                row[0]
-                for row in connection.execute(
-                    "SELECT load_batch_id FROM genomics.variant_load_audit WHERE superseded_by IS NOT NULL"
-                ).fetchall()
-            ]
             for table in _TABLES_OF_A_LOAD:
                 swept[f"{table}_rows_deleted"] = self.delete_rows(connection, f"genomics.{table}", gone)
         return swept
@@ -303,9 +321,11 @@ class VariantWarehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
         """A current load of the same bytes under the same settings, by either hash."""
         row = connection.execute(
             """
-            SELECT load_batch_id, partition_key, variants_loaded, variants_skipped, total_variants_in_file, is_reload
+            SELECT load_batch_id, partition_key, variants_loaded, variants_skipped, total_variants_in_file, is_reload,
+                   vcf_file_hash
             FROM genomics.variant_load_audit AS a
-            WHERE status = 'completed' AND (vcf_file_hash = %s OR content_hash = %s) AND load_settings = %s::jsonb
+            WHERE status = 'completed' AND superseded_by IS NULL AND (vcf_file_hash = %s OR content_hash = %s)
+              AND load_settings = %s::jsonb
               AND EXISTS (SELECT FROM genomics.current_loads AS c WHERE c.load_batch_id = a.load_batch_id)
             ORDER BY audit_id DESC LIMIT 1
             """,
@@ -318,7 +338,8 @@ class VariantWarehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
         with self.postgres.connection() as connection:
             row = connection.execute(
                 """
-                SELECT load_batch_id, a.partition_key, variants_loaded, variants_skipped, total_variants_in_file, is_reload
+                SELECT load_batch_id, a.partition_key, variants_loaded, variants_skipped, total_variants_in_file, is_reload,
+                       current_loads.file_hash
                 FROM genomics.current_loads JOIN genomics.variant_load_audit AS a USING (load_batch_id)
                 WHERE current_loads.partition_key = %s
                 """,
@@ -326,19 +347,33 @@ class VariantWarehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
             ).fetchone()
             return None if row is None else CurrentLoad(*row)
 
-    def expect_load(self, partition_key: str) -> CurrentLoad:
+    def expect_load(self, partition_key: str, file_hash: str | None = None) -> CurrentLoad:
         """The load whose rows stand for a dropped file.
 
+        Args:
+            partition_key: the file's partition.
+            file_hash: where given, the load must be of a file with this hash: calls and people of one version of a
+                file must never join the rows of another.
+
         Raises:
-            dagster.Failure: when there is none yet.
+            dagster.Failure: when there is none yet, or only of another version of the file.
         """
         load = self.current_load(partition_key)
-        if load is None:
+        if load is None or (file_hash is not None and load.file_hash != file_hash):
+            missing = "has no rows" if load is None else "has only the rows of an older version of the file"
             raise dg.Failure(
-                f"{partition_key!r} has no rows. Remedy: materialize that partition of variants/variants first.",
+                f"{partition_key!r} {missing}. Remedy: materialize that partition of variants/variants first.",
                 allow_retries=False,
             )
         return load
+
+    def all_superseded(self) -> list[UUID]:
+        """Every load that another one replaced."""
+        with self.postgres.connection() as connection:
+            rows = connection.execute(
+                "SELECT load_batch_id FROM genomics.variant_load_audit WHERE superseded_by IS NOT NULL"
+            ).fetchall()
+            return [row[0] for row in rows]
 
     def superseded(self, partition_key: str, load_id: UUID) -> list[UUID]:
         """Loads whose rows the partition no longer stands for."""

@@ -6,6 +6,7 @@ from resources.maintenance import compact
 from resources.maintenance import prune_event_log as prune
 from resources.postgres import PostgresResource
 from resources.preview import markdown_table
+from resources.variant_lake import VariantLake
 from resources.variant_warehouse import VariantWarehouse
 
 
@@ -57,9 +58,11 @@ def compact_warehouse(context: dg.OpExecutionContext, postgres: PostgresResource
 
 
 @dg.op(out=dg.Out(dg.Nothing), tags={"kind": "postgres"})
-def sweep_loads(context: dg.OpExecutionContext, warehouse: VariantWarehouse) -> None:
-    """Closes the audit of loads whose worker died, and deletes rows that superseded loads left behind."""
-    context.add_output_metadata(warehouse.sweep())
+def sweep_loads(context: dg.OpExecutionContext, warehouse: VariantWarehouse, lake: VariantLake) -> None:
+    """Closes the audit of loads whose worker died, and deletes rows and objects that superseded loads left behind."""
+    context.add_output_metadata(
+        {**warehouse.sweep(), "lake_parts_deleted": lake.remove(warehouse.all_superseded())}
+    )
 
 
 @dg.job(description="Prunes Dagster's event log, sweeps dead loads, compacts and analyses the warehouse.")

@@ -98,12 +98,13 @@ def samples(
 
     Names stay in the database: the metadata counts.
     """
-    from genomics_assets.variants.inspection import people_of
+    from genomics_assets.variants.inspection import file_hash_of, people_of
     from genomics_assets.variants.report import counts
 
     with warehouse.taking(inbox, VCF_DROPS, context.partition_key, context.run_id) as drop:
         names, pedigree = people_of(drop, vcf_files, opened=inbox.local)
-    report = warehouse.record_samples(warehouse.expect_load(context.partition_key).load_id, names, pedigree)
+    load = warehouse.expect_load(context.partition_key, file_hash_of(vcf_files))
+    report = warehouse.record_samples(load.load_id, names, pedigree)
     return dg.MaterializeResult(
         metadata={
             "dagster/partition_row_count": report.in_file,
@@ -126,9 +127,9 @@ def genotypes(
 
     Read `genomics.sample_genotypes` for one row a sample.
     """
-    from genomics_assets.variants.inspection import genotype_reader
+    from genomics_assets.variants.inspection import file_hash_of, genotype_reader
 
-    load = warehouse.expect_load(context.partition_key)
+    load = warehouse.expect_load(context.partition_key, file_hash_of(vcf_files))
     with warehouse.taking(inbox, VCF_DROPS, context.partition_key, context.run_id) as drop:
         return genotype_reader(
             drop,

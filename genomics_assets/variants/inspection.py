@@ -69,6 +69,11 @@ def file_row(file: DroppedVcf, *, fingerprint: str) -> pa.Table:
     return pa.table({name: pa.array([value], types.get(name, pa.string())) for name, value in row.items()})
 
 
+def file_hash_of(seen: pa.Table) -> str:
+    """The hash in a file's row of `genomics.vcf_files`."""
+    return str(seen["file_hash"][0].as_py())
+
+
 def prepare_load(
     drop: Drop, seen: pa.Table, *, opened: Opened, unchanged: Unchanged, genome: Genome, fasta: Path | None
 ) -> VariantLoad:
@@ -186,8 +191,14 @@ def _settings(sidecar: VcfSidecar, assembly: str, fasta: Path | None) -> dict[st
         "reader": READER_VERSION,
         "reference_genome": assembly,
         "sample_id": sidecar.sample_id,
-        "fasta": None if fasta is None else fasta.name,
+        "fasta": None if fasta is None else _identity(fasta),
     }
+
+
+def _identity(file: Path) -> str:
+    """Name, size and time of a file that is too large to hash for each load."""
+    found = file.stat()
+    return f"{file.name} {found.st_size} {found.st_mtime_ns}"
 
 
 def _sidecar(drop: Drop, opened: Opened) -> VcfSidecar:

@@ -12,11 +12,15 @@ import psycopg
 import pytest
 
 from resources.maintenance import MaintenanceError, compact, prune_event_log
+from resources.object_store import ObjectStoreResource
 from resources.postgres import PostgresResource
+from resources.variant_lake import VariantLake
 from resources.variant_warehouse import VariantWarehouse
 from sensors.maintenance import maintenance, maintenance_nightly
 
 FILES = dg.DynamicPartitionsDefinition(name="vcf_files")
+
+LAKE = VariantLake(objects=ObjectStoreResource())
 
 
 @pytest.fixture(scope="module")
@@ -263,6 +267,7 @@ def test_the_schedule_runs_every_night_by_default() -> None:
         resources={
             "postgres": PostgresResource(),
             "warehouse": VariantWarehouse(postgres=PostgresResource()),
+            "lake": LAKE,
         },
     )
     dg.Definitions.validate_loadable(definitions)
@@ -273,7 +278,7 @@ def run_job(
 ) -> dg.ExecuteInProcessResult:
     return maintenance.execute_in_process(
         instance=instance,
-        resources={"postgres": postgres, "warehouse": VariantWarehouse(postgres=postgres)},
+        resources={"postgres": postgres, "warehouse": VariantWarehouse(postgres=postgres), "lake": LAKE},
         run_config={"ops": {"prune_event_log": {"config": {"keep_days": keep_days}}}},
     )
 

@@ -17,8 +17,8 @@ from typing import Any, get_args
 
 import dagster as dg
 import pytest
-from conftest import Warehouse, failure, metadata
 from vcf_text import CSQ, STANDARD_HEADER, record, vcf_bytes
+from warehouse_harness import Warehouse, failure, metadata
 
 from benchmarks.vcf_generator import write_bgzf
 from genomics_assets.definitions import build_definitions

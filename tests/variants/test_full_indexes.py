@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import dagster as dg
-from conftest import Warehouse, metadata
+from warehouse_harness import Warehouse, metadata
 
 from resources.variant_indexes import FULL_INDEXES
 

@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from conftest import Warehouse, failure
+from warehouse_harness import Warehouse, failure
 
 from genomics_assets.variants.alleles import is_bases, trim
 

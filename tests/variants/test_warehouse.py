@@ -5,13 +5,15 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import threading
+import time
 from pathlib import Path
 
 import dagster as dg
 import duckdb
 import pytest
-from conftest import Warehouse, failure, metadata
 from vcf_text import CSQ, record, vcf_bytes
+from warehouse_harness import Warehouse, failure, metadata
 
 SEED_COLUMNS = {
     "variants": """
@@ -437,3 +439,74 @@ def test_a_sweep_closes_dead_loads_and_deletes_what_superseded_ones_left(
         "completed",
         "rolled_back",
     ]
+
+
+def test_a_load_that_is_being_replaced_is_never_adopted(warehouse: Warehouse, name: str) -> None:
+    import psycopg
+
+    old = vcf_bytes([record(pos=51)])
+    warehouse.load_file(f"{name}.vcf", old)
+    warehouse.load_file(f"{name}new.vcf", vcf_bytes([record(pos=52)]))
+    [(first,)] = warehouse.audit(name, "load_batch_id")
+    [(second,)] = warehouse.audit(f"{name}new", "load_batch_id")
+    replacing = threading.Event()
+
+    def replace() -> None:
+        with psycopg.connect(warehouse.url) as connection:
+            connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('current loads', 1))")
+            connection.execute(
+                "UPDATE genomics.current_loads SET load_batch_id = %s WHERE partition_key = %s",
+                (second, name),
+            )
+            connection.execute(
+                "UPDATE genomics.variant_load_audit SET superseded_by = %s WHERE load_batch_id = %s",
+                (second, first),
+            )
+            connection.execute("DELETE FROM genomics.variants WHERE load_batch_id = %s", (first,))
+            replacing.set()
+            time.sleep(1.5)
+
+    other = threading.Thread(target=replace)
+    other.start()
+    replacing.wait()
+    result = warehouse.load_file(f"{name}copy.vcf", old)
+    other.join()
+
+    assert result.success
+    assert warehouse.rows("pos", f"{name}copy") == [(51,)]
+
+
+def test_calls_of_a_new_version_never_join_the_rows_of_the_old(warehouse: Warehouse, name: str) -> None:
+    from genomics_assets.variants.assets import genotypes, variants, vcf_files
+
+    one, two = f"{name}1", f"{name}2"
+    warehouse.load_file(f"{name}.vcf", vcf_bytes([record(pos=61, calls=["0/1", "1/1"])], samples=[one, two]))
+    warehouse.drop(f"{name}.vcf", vcf_bytes([record(pos=61, calls=["0/0", "0/0"])], samples=[two, one]))
+
+    result = dg.materialize(
+        [vcf_files, variants, genotypes],
+        selection=[vcf_files, genotypes],
+        partition_key=name,
+        instance=warehouse.instance,
+        resources=warehouse.resources,
+        raise_on_error=False,
+    )
+
+    assert "only the rows of an older version" in failure(result)
+    found = warehouse.query(
+        "SELECT external_id, alt_copies FROM genomics.sample_genotypes WHERE external_id = ANY(%s) ORDER BY 1",
+        [one, two],
+    )
+    assert found == [(one, 1), (two, 2)]
+
+
+def test_calls_of_a_replaced_load_are_not_visible(warehouse: Warehouse, name: str) -> None:
+    from genomics_assets.variants.assets import variants, vcf_files
+
+    warehouse.load_file(f"{name}.vcf", vcf_bytes([record(pos=71, calls=["0/1"])], samples=[name]))
+    warehouse.drop(f"{name}.vcf", vcf_bytes([record(pos=72, calls=["0/1"])], samples=[name]))
+    result = dg.materialize(
+        [vcf_files, variants], partition_key=name, instance=warehouse.instance, resources=warehouse.resources
+    )
+    assert result.success
+    assert warehouse.query("SELECT pos FROM genomics.sample_genotypes WHERE external_id = %s", name) == []

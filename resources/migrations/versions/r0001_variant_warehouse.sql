@@ -135,7 +135,8 @@ COMMENT ON COLUMN genomics.variant_load_audit.total_variants_in_file IS 'ALT all
 
 CREATE TABLE genomics.current_loads (
     partition_key text PRIMARY KEY,
-    load_batch_id uuid NOT NULL REFERENCES genomics.variant_load_audit (load_batch_id)
+    load_batch_id uuid NOT NULL REFERENCES genomics.variant_load_audit (load_batch_id),
+    file_hash     char(64) NOT NULL
 );
 CREATE INDEX current_loads_batch_idx ON genomics.current_loads (load_batch_id);
 COMMENT ON TABLE genomics.current_loads IS 'The load whose rows stand for a dropped file; two files with the same content share one.';
@@ -218,7 +219,8 @@ FROM genomics.genotypes AS g
 JOIN genomics.load_samples AS l USING (load_batch_id)
 JOIN genomics.samples AS s USING (sample_id)
 CROSS JOIN LATERAL (SELECT get_byte(g.gt, l.ordinal) AS code, (get_byte(g.gt, l.ordinal) >> 3) & 7 AS ploidy) AS c
-CROSS JOIN LATERAL (SELECT get_byte(g.dp, 2 * l.ordinal) * 256 + get_byte(g.dp, 2 * l.ordinal + 1) AS depth) AS d;
+CROSS JOIN LATERAL (SELECT get_byte(g.dp, 2 * l.ordinal) * 256 + get_byte(g.dp, 2 * l.ordinal + 1) AS depth) AS d
+WHERE EXISTS (SELECT FROM genomics.current_loads AS c WHERE c.load_batch_id = g.load_batch_id);
 COMMENT ON VIEW genomics.sample_genotypes IS 'One row for each sample and variant: copies of ALT (NULL when missing), ploidy, phase, depth, genotype quality.';
 
 CREATE VIEW genomics.transcript_consequences AS
@@ -280,11 +282,11 @@ BEGIN
         RAISE EXCEPTION 'annotation source name % is not letters, digits and underscores, at most 58', quote_literal(source_name);
     END IF;
     FOR field IN SELECT * FROM jsonb_array_elements(fields) LOOP
-        IF field ->> 'alias' !~ '^[a-zA-Z_][a-zA-Z0-9_]{0,62}$' OR lower(field ->> 'alias') IN ('chrom', 'pos', 'ref', 'alt') THEN
-            RAISE EXCEPTION 'annotation field alias % is not a usable column name', quote_literal(field ->> 'alias');
+        IF coalesce(field ->> 'alias', '') !~ '^[a-zA-Z_][a-zA-Z0-9_]{0,62}$' OR lower(field ->> 'alias') IN ('chrom', 'pos', 'ref', 'alt') THEN
+            RAISE EXCEPTION 'annotation field alias % is not a usable column name', quote_nullable(field ->> 'alias');
         END IF;
-        IF lower(field ->> 'type') NOT IN ('integer', 'bigint', 'real', 'double precision', 'text', 'boolean') THEN
-            RAISE EXCEPTION 'annotation field type % is none of integer, bigint, real, double precision, text, boolean', quote_literal(field ->> 'type');
+        IF coalesce(lower(field ->> 'type'), '') NOT IN ('integer', 'bigint', 'real', 'double precision', 'text', 'boolean') THEN
+            RAISE EXCEPTION 'annotation field type % is none of integer, bigint, real, double precision, text, boolean', quote_nullable(field ->> 'type');
         END IF;
         columns := columns || format(', %I %s', field ->> 'alias', lower(field ->> 'type'));
     END LOOP;
