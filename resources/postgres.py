@@ -3,6 +3,7 @@
 What is done over a connection is the caller's matter.
 """
 
+import atexit
 import os
 import random
 import time
@@ -164,6 +165,8 @@ class PostgresResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         if pool is None:
             # Two threads may get here at once: the dict keeps one pool, and a pool that was not opened
             # holds nothing.
+            if not _pools:
+                atexit.register(_close_pools)
             pool = _pools.setdefault(key, self._new_pool(self._url()))
             pool.open()
         return pool
@@ -226,6 +229,12 @@ class PostgresResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         if self._resolved is None:
             self._resolved = self.url or _url_of_environment()
         return self._resolved
+
+
+def _close_pools() -> None:
+    """Close what is left when the process ends: a pool that is merely dropped makes the end wait for its threads."""
+    for pool in [_pools.pop(key) for key in list(_pools)]:
+        pool.close(timeout=1)
 
 
 def _unusable(shown: str, problem: str) -> str:
