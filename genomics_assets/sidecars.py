@@ -2,7 +2,8 @@
 
 A domain states its keys as a frozen dataclass; `read_sidecar` fills it and refuses everything else with the
 line. A field may be `str`, `int`, `float`, `bool`, `Literal[...]`, a list or tuple of one of these, a dict
-with text keys, another dataclass, or any of them `| None`; `field(metadata={"max_length": 20})` limits text.
+with text keys, another dataclass, or any of them `| None`; `field(metadata={"max_length": 20})` limits text,
+`"personal": True` keeps the value out of errors.
 """
 
 from __future__ import annotations
@@ -99,7 +100,13 @@ def _dataclass(loader: yaml.SafeLoader, node: yaml.Node, kind: type[T], where: s
     for key, key_node, value_node in _items(loader, node, where):
         if key not in known:
             raise _unknown_key(_path(where, key), key, sorted(known), key_node)
-        value = _value(loader, value_node, hints[key], _path(where, key))
+        try:
+            value = _value(loader, value_node, hints[key], _path(where, key))
+        except InputError as error:
+            if not known[key].metadata.get("personal") or not _tells_value(error, value_node):
+                raise
+            remedy = f'put it in quotes: {_path(where, key)}: "…"'
+            raise _error(f"{_path(where, key)} is no text to YAML", remedy, value_node) from None
         limit = known[key].metadata.get("max_length")
         if limit is not None and isinstance(value, str) and len(value) > limit:
             raise _error(
@@ -224,6 +231,11 @@ def _kind(hint: Any) -> str:
     if origin is Literal:
         return f"one of {', '.join(map(str, get_args(hint)))}"
     return "a mapping" if is_dataclass(hint) else _KINDS.get(origin or hint, "a value of another kind")
+
+
+def _tells_value(error: InputError, node: yaml.Node) -> bool:
+    value = str(node.value).strip()
+    return bool(value) and value in str(error)
 
 
 def _shown(node: yaml.Node) -> str:

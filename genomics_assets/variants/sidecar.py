@@ -18,7 +18,7 @@ class VcfSidecar:
     """
 
     reference_genome: str | None = field(default=None, metadata={"max_length": 20})
-    sample_id: str | None = field(default=None, metadata={"max_length": 255})
+    sample_id: str | None = field(default=None, metadata={"max_length": 255, "personal": True})
 
 
 def read_vcf_sidecar(path: Path) -> VcfSidecar:
