@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +64,7 @@ def _follow(instance: Any, url: str, inbox: Path, name: str, seed: int) -> Drop:
     time.sleep(seed * 1.3 % 5)
     dropped = time.time()
     part.rename(inbox / part.name)
-    committed, run_id = _wait(f"rows of {name}", lambda: _committed(url, name))
+    committed, run_id = _wait(f"rows of {name}", lambda: _committed(url, name), lambda: _last_words(instance))
     run = _wait(f"the end of run {run_id}", lambda: _finished(instance, run_id))
     tick = _tick_of(instance, run_id)
     return Drop(
@@ -123,13 +123,27 @@ def _tick_of(instance: Any, run_id: str) -> float:
     raise RuntimeError(f"no tick asked for run {run_id}")
 
 
-def _wait(what: str, look: Any) -> Any:
+def _last_words(instance: Any) -> str:
+    """What the latest runs and ticks say, for somebody who waits in vain."""
+    runs = [
+        f"run {run.run_id[:8]} of {run.tags.get('dagster/partition')}: {run.status.value}"
+        for run in instance.get_runs(limit=3)
+    ]
+    ticks = [
+        f"tick of {state.instigator_name}: {tick.status.value} {tick.skip_reason or tick.error or ''}"
+        for state in instance.all_instigator_state()
+        for tick in instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1)
+    ]
+    return "; ".join([*runs, *ticks])
+
+
+def _wait(what: str, look: Callable[[], Any], otherwise: Callable[[], str] = str) -> Any:
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while time.monotonic() < deadline:
         if found := look():
             return found
         time.sleep(0.25)
-    raise RuntimeError(f"waited {_PATIENCE_SECONDS:.0f} s in vain for {what}")
+    raise RuntimeError(f"waited {_PATIENCE_SECONDS:.0f} s in vain for {what}. {otherwise()}")
 
 
 @contextmanager

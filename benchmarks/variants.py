@@ -15,7 +15,7 @@ import platform
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -80,6 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print one table, and write the figures to a file."""
     asked = _parser().parse_args(arguments)
     sizes = QUICK if asked.quick else FULL
+    if asked.rounds:
+        sizes = replace(sizes, rounds=asked.rounds)
     wanted = set(asked.only or SECTIONS)
     print(_machine(), flush=True)
     figures: dict[str, Any] = {}
