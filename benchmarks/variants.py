@@ -285,6 +285,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m benchmarks.variants", description=__doc__.splitlines()[0]
     )
     parser.add_argument("--quick", action="store_true", help="a tenth of the records, one round")
+    parser.add_argument("--rounds", type=int, help="how often each load is timed (default: 3)")
     parser.add_argument(
         "--only", action="append", choices=SECTIONS, help="one section; may be given repeatedly"
     )
