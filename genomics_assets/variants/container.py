@@ -148,8 +148,7 @@ class TextChunks:
 
     Attributes:
         content_hash: SHA-256 of the decompressed content, valid once iteration ended: for VCF that of the
-            text, for
-            BCF that of the BCF bytes.
+            text, for BCF that of the BCF bytes.
     """
 
     def __init__(self, path: Path, size: int = CHUNK_BYTES) -> None:

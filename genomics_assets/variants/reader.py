@@ -136,8 +136,7 @@ class VariantStream:
 
         Raises:
             InputError: a record breaks a rule of docs/variants.md, section 9, or the container is damaged;
-                with file
-                and line.
+                with file and line.
         """
         self.tally = Tally()
         parser = self._parser(self.tally)
