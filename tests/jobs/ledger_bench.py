@@ -7,6 +7,10 @@ import sys
 import time
 from typing import Any
 
+# What the ledgers import when they are used, so that forks have it.
+import psycopg_pool  # noqa: F401
+import pymongo  # noqa: F401
+
 from resources.jobs import BmdJobs, BmdRequest, ComsaJobs, ComsaRequest, GwasJobs, GwasRequest, JobOrigin
 from resources.mongo import MongoResource
 from resources.object_store import ObjectStoreResource
