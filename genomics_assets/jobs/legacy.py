@@ -266,9 +266,14 @@ def _ending(
     if state is JobState.RUNNING:
         lost = JobEnding(EndingKind.WORKER_LOST, "it was still running when the file-based system was left")
         return COMSA_WORDS.failed, lost.to_json(), completed
-    error = record.get("error")
-    text = _text_of(error)
-    return COMSA_WORDS.word(state), {"message": text} if text else _mapping(error), completed
+    return COMSA_WORDS.word(state), _error(record.get("error")), completed
+
+
+def _error(value: Any) -> dict[str, Any]:
+    """The error in the form of the ledger: `{}`, or an object with a `message`."""
+    error = dict(value) if isinstance(value, dict) else {"message": value}
+    text = _text_of(error.pop("message", None))
+    return error if text is None else {"message": text, **error}
 
 
 def _log(lines: Any, start: datetime | None, zone: tzinfo) -> Iterator[LegacyLine]:
