@@ -1,0 +1,1 @@
+"""Zygotrix: users, traits, conversations, courses and the documents of GWAS, in MongoDB."""
