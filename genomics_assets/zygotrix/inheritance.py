@@ -15,7 +15,7 @@ from typing import Literal
 
 InheritancePattern = Literal[
     "mendelian", "autosomal_dominant", "autosomal_recessive", "codominance", "incomplete_dominance",
-    "x_linked_dominant", "x_linked_recessive", "y_linked", "mitochondrial", "polygenic",
+    "x_linked_dominant", "x_linked_recessive", "x_linked_codominance", "y_linked", "mitochondrial", "polygenic",
 ]  # fmt: skip
 Location = Literal["autosome", "x", "y", "mitochondrion"]
 
@@ -23,6 +23,7 @@ Y = "Y"
 _LOCATIONS: Mapping[str, Location] = {
     "x_linked_dominant": "x",
     "x_linked_recessive": "x",
+    "x_linked_codominance": "x",
     "y_linked": "y",
     "mitochondrial": "mitochondrion",
 }

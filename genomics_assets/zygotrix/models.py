@@ -329,11 +329,18 @@ class Trait(Document):
 
 
 _TYPE_OF_PATTERN = {
-    "mendelian": "simple_dominant", "autosomal_dominant": "simple_dominant", "autosomal_recessive": "simple_recessive",
-    "codominance": "codominant", "incomplete_dominance": "incomplete_dominant", "x_linked_dominant": "sex_linked_dominant",
-    "x_linked_recessive": "sex_linked_recessive", "y_linked": "sex_linked", "mitochondrial": "mitochondrial",
+    "mendelian": "simple_dominant",
+    "autosomal_dominant": "simple_dominant",
+    "autosomal_recessive": "simple_recessive",
+    "codominance": "codominant",
+    "incomplete_dominance": "incomplete_dominant",
+    "x_linked_dominant": "sex_linked_dominant",
+    "x_linked_recessive": "sex_linked_recessive",
+    "x_linked_codominance": "sex_linked",
+    "y_linked": "sex_linked",
+    "mitochondrial": "mitochondrial",
     "polygenic": "polygenic",
-}  # fmt: skip
+}
 
 
 def trait_key(name: str) -> str:
