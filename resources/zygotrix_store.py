@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import dagster as dg
 from pydantic import PrivateAttr
 
-from resources.mongo import MongoResource
-from resources.mongo_io_manager import MAX_DOCUMENT_BYTES, DocumentError
+from genomics_assets.document_rules import MAX_DOCUMENT_BYTES
+from resources.mongo import MongoResource, refusal
+from resources.mongo_io_manager import DocumentError
 from resources.object_store import ObjectStoreResource
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class ZygotrixStore(dg.ConfigurableResource):  # type: ignore[type-arg]
                     _set_validator(database, layout)
                     report.done.append(f"{layout.name}: validator")
             except OperationFailure as error:
-                failed[drift] = (error.details or {}).get("errmsg") or "no reason given"
+                failed[drift] = refusal(error.details)
         report.drift = [
             replace(drift, what=f"{drift.what}; the server refused: {failed[drift]}")
             if drift in failed
