@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from application import Application
 
 from resources.mongo import MongoResource
 from resources.object_store import ObjectStoreResource
@@ -36,3 +37,10 @@ def mongo(request: pytest.FixtureRequest) -> Iterator[MongoResource]:
 @pytest.fixture
 def store(mongo: MongoResource, tmp_path: Path) -> ZygotrixStore:
     return ZygotrixStore(mongo=mongo, objects=ObjectStoreResource(url=str(tmp_path / "objects")))
+
+
+@pytest.fixture
+def application(tmp_path: Path, mongo: MongoResource, postgres_url: str) -> Iterator[Application]:
+    application = Application(tmp_path, mongo, postgres_url)
+    yield application
+    application.store.mongo.close()
