@@ -289,6 +289,7 @@ class ZygotrixStore(dg.ConfigurableResource):  # type: ignore[type-arg]
 
         sizes = {key: size for prefix in OBJECT_PREFIXES for key, size in self.objects.sizes(prefix).items()}
         return usage_of(
+            [user["_id"] for user in self._fields("users", "role")],
             self._fields("gwas_datasets", "user_id"),
             self._fields("gwas_jobs", "user_id", "status", "snps_tested", "cpu_seconds"),
             sizes,

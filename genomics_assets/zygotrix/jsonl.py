@@ -27,7 +27,7 @@ from genomics_assets.zygotrix.extended_json import plain
 from genomics_assets.zygotrix.models import Document
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
-BATCH_DOCUMENTS = 500
+BATCH_LINES = 500
 BATCH_BYTES = 8 * 1024 * 1024
 # Room for `_asset` and `_partition`, whose longest values are far below this.
 _STAMP_ROOM = 4096
@@ -164,26 +164,18 @@ def read_export(
     try:
         _check_container(path)
         seen: dict[bytes, int] = {}
-        batch: list[tuple[int, Document, Any]] = []
+        batch: list[_Line] = []
         size = 0
         for number, line in _lines(path):
             drop.lines += 1
             if drop.lines == 1 and line is not None:
                 drop.begins_as_array = line.startswith(b"[")
-            record: Any = None
-            try:
-                record = _record(line)
-                document = _document(record, model)
-                _expect_new(document, seen, number)
-            except RejectError as error:
-                drop.reject(number, error, record)
-                continue
-            batch.append((number, document, record))
+            batch.append(_read_line(number, line, model, seen))
             size += len(line or b"")
-            if len(batch) >= BATCH_DOCUMENTS or size >= BATCH_BYTES:
-                _settle(batch, settle, drop, seen)
+            if len(batch) >= BATCH_LINES or size >= BATCH_BYTES:
+                _keep(batch, settle, drop, seen)
                 batch, size = [], 0
-        _settle(batch, settle, drop, seen)
+        _keep(batch, settle, drop, seen)
         if not drop.lines:
             raise InputError("no line holds anything", remedy="export the collection again")
     except InputError as error:
@@ -276,6 +268,26 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes | None]]:
                 yield number, line
 
 
+@dataclass(frozen=True)
+class _Line:
+    """What a line came to; the record is what could be read of it."""
+
+    number: int
+    found: Document | RejectError
+    record: Any = None
+
+
+def _read_line(number: int, line: bytes | None, model: type[Document], seen: dict[bytes, int]) -> _Line:
+    record: Any = None
+    try:
+        record = _record(line)
+        document = _document(record, model)
+        _expect_new(document, seen, number)
+    except RejectError as error:
+        return _Line(number, error, record)
+    return _Line(number, document, record)
+
+
 def _record(line: bytes | None) -> dict[str, Any]:
     if line is None:
         raise RejectError("line_too_long")
@@ -347,23 +359,27 @@ def _digest(kind: str, values: tuple[Any, ...]) -> bytes:
     return hashlib.blake2b(repr((kind, *values)).encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
-def _settle(
-    batch: list[tuple[int, Document, Any]], settle: Settle, drop: CollectionDrop, seen: dict[bytes, int]
-) -> None:
-    if not batch:
-        return
-    settled = settle([document for _, document, _ in batch])
-    for (number, _, record), found in zip(batch, settled, strict=True):
+def _keep(batch: Sequence[_Line], settle: Settle, drop: CollectionDrop, seen: dict[bytes, int]) -> None:
+    """Settle the documents of a batch, and keep documents and rejects in the order of their lines."""
+    documents = [line.found for line in batch if isinstance(line.found, Document)]
+    settled = iter(settle(documents) if documents else ())
+    for line in batch:
         try:
-            if found.reason is not None:
-                raise RejectError(found.reason)
-            named = seen.setdefault(_digest("_id", (found.document.id,)), number)
-            if named != number:
-                raise RejectError("repeated_record", told=f"the stored record that line {named} means too")
-            encoded = bson.encode(found.document.document())
-            if len(encoded) > MAX_DOCUMENT_BYTES - _STAMP_ROOM:
-                raise RejectError("too_large")
+            if isinstance(line.found, RejectError):
+                raise line.found
+            document = next(settled)
+            drop.accept(document.document, _encoded(document, line.number, seen))
         except RejectError as error:
-            drop.reject(number, error, None if error.reason == "too_large" else record)
-        else:
-            drop.accept(found.document, encoded)
+            drop.reject(line.number, error, None if error.reason == "too_large" else line.record)
+
+
+def _encoded(settled: Settled, number: int, seen: dict[bytes, int]) -> bytes:
+    if settled.reason is not None:
+        raise RejectError(settled.reason)
+    named = seen.setdefault(_digest("_id", (settled.document.id,)), number)
+    if named != number:
+        raise RejectError("repeated_record", told=f"the stored record that line {named} means too")
+    encoded = bson.encode(settled.document.document())
+    if len(encoded) > MAX_DOCUMENT_BYTES - _STAMP_ROOM:
+        raise RejectError("too_large")
+    return encoded

@@ -28,16 +28,20 @@ class Usage:
 
 
 def usage_of(
-    datasets: Iterable[Mapping[str, Any]], jobs: Iterable[Mapping[str, Any]], sizes: Mapping[str, int]
+    users: Iterable[Any],
+    datasets: Iterable[Mapping[str, Any]],
+    jobs: Iterable[Mapping[str, Any]],
+    sizes: Mapping[str, int],
 ) -> list[Usage]:
     """Usage by user, in the order of their ids.
 
     Args:
+        users: ids of all users; whoever owns something is counted besides.
         datasets: documents of gwas_datasets, `user_id` at least.
         jobs: documents of gwas_jobs: `user_id`, `status`, `snps_tested`, `cpu_seconds`.
         sizes: bytes by key of the objects at and below `gwas-datasets` and `gwas-results`.
 
-    >>> [used] = usage_of([{"user_id": "u"}], [{"user_id": "u", "status": "completed", "snps_tested": 9}], {})
+    >>> [used] = usage_of(["u"], [{"user_id": "u"}], [{"user_id": "u", "status": "completed", "snps_tested": 9}], {})
     >>> used.datasets, used.jobs_completed, used.snps_tested
     (1, 1, 9)
     """
@@ -46,6 +50,8 @@ def usage_of(
     def of(user_id: Any) -> Usage:
         return found.setdefault(str(user_id), Usage(str(user_id)))
 
+    for user_id in users:
+        of(user_id)
     for dataset in datasets:
         of(dataset.get("user_id")).datasets += 1
     for job in jobs:

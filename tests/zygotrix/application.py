@@ -80,7 +80,8 @@ def metadata(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:
     [event] = [
         event
         for event in result.all_events
-        if event.event_type_value == "ASSET_MATERIALIZATION" and event.asset_key == dg.AssetKey(["zygotrix", asset])
+        if event.event_type_value == "ASSET_MATERIALIZATION"
+        and event.asset_key == dg.AssetKey(["zygotrix", asset])
     ]
     return {name: value.value for name, value in event.materialization.metadata.items()}
 
