@@ -56,7 +56,10 @@ def repair_findings(context: dg.OpExecutionContext, config: RepairConfig, zygotr
     )
 
 
-@dg.job(description="Deletes one GWAS dataset with all that hangs on it. A dry run unless told otherwise.")
+@dg.job(
+    name="delete_dataset",
+    description="Deletes one GWAS dataset with all that hangs on it. A dry run unless told otherwise.",
+)
 def delete_dataset_job() -> None:
     """One op."""
     delete_gwas_dataset()
