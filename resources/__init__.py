@@ -13,6 +13,8 @@ def default_resources(
         inbox_url: a folder or `s3://…`.
         object_store_url: `file://…` or `s3://…`.
     """
+    from resources.annotation_io_manager import AnnotationIOManager
+    from resources.annotation_warehouse import AnnotationWarehouse
     from resources.drop_ledger import DropLedgerResource
     from resources.inbox import InboxResource
     from resources.mongo import MongoResource
@@ -30,6 +32,7 @@ def default_resources(
     objects = ObjectStoreResource(url=object_store_url)
     ledger = DropLedgerResource(postgres=postgres)
     warehouse = VariantWarehouse(postgres=postgres)
+    annotations = AnnotationWarehouse(postgres=postgres)
     lake = VariantLake(objects=objects)
     return {
         "postgres": postgres,
@@ -39,6 +42,8 @@ def default_resources(
         "inbox": InboxResource(url=inbox_url, drop_ledger=ledger),
         "warehouse": warehouse,
         "lake": lake,
+        "annotation_warehouse": annotations,
+        "annotations_io": AnnotationIOManager(annotation_warehouse=annotations),
         "postgres_io": PostgresIOManager(postgres=postgres),
         "mongo_io": MongoIOManager(mongo=mongo),
         "objects_io": ObjectStoreIOManager(objects=objects),
