@@ -5,11 +5,12 @@ A domain is a package and one entry in `DOMAINS`.
 
 import dagster as dg
 
-from genomics_assets import jobs, variants, zygotrix
+from genomics_assets import annotations, jobs, variants, zygotrix
 from resources import default_resources
+from sensors.automation import automation
 from sensors.maintenance import maintenance, maintenance_nightly
 
-DOMAINS = (variants, zygotrix, jobs)
+DOMAINS = (variants, annotations, zygotrix, jobs)
 
 
 def build_definitions(**overrides: object) -> dg.Definitions:
@@ -24,6 +25,7 @@ def build_definitions(**overrides: object) -> dg.Definitions:
         dg.Definitions(
             jobs=[maintenance],
             schedules=[maintenance_nightly],
+            sensors=[automation],
             resources={**default_resources(), **overrides},
             executor=dg.in_process_executor,
         ),

@@ -18,6 +18,8 @@ def default_resources(
         inbox_url: a folder or `s3://…`.
         object_store_url: `file://…` or `s3://…`.
     """
+    from resources.annotation_io_manager import AnnotationIOManager
+    from resources.annotation_warehouse import AnnotationWarehouse
     from resources.drop_ledger import DropLedgerResource
     from resources.inbox import InboxResource
     from resources.jobs import BmdJobs, ComsaJobs, GwasJobs
@@ -37,6 +39,7 @@ def default_resources(
     objects = ObjectStoreResource(url=object_store_url)
     ledger = DropLedgerResource(postgres=postgres)
     warehouse = VariantWarehouse(postgres=postgres)
+    annotations = AnnotationWarehouse(postgres=postgres)
     lake = VariantLake(objects=objects)
     return {
         "postgres": postgres,
@@ -50,6 +53,8 @@ def default_resources(
         "bmd_jobs": BmdJobs(postgres=postgres),
         "gwas_jobs": GwasJobs(postgres=postgres, mongo=mongo),
         "zygotrix": ZygotrixStore(mongo=mongo, objects=objects),
+        "annotation_warehouse": annotations,
+        "annotations_io": AnnotationIOManager(annotation_warehouse=annotations),
         "postgres_io": PostgresIOManager(postgres=postgres),
         "mongo_io": MongoIOManager(mongo=mongo),
         "objects_io": ObjectStoreIOManager(objects=objects),

@@ -1,0 +1,42 @@
+"""Annotation sources: a dropped ClinVar or gnomAD file becomes a table, and the variants carry its fields."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+
+def definitions() -> "dg.Definitions":
+    """Assets, checks, the job that takes one source, and the sensor that asks for it."""
+    import warnings
+
+    import dagster as dg
+
+    with warnings.catch_warnings():
+        # Backfill policies (beta) and checks of partitions (preview) are used on purpose.
+        warnings.simplefilter("ignore", category=dg.BetaWarning)
+        warnings.simplefilter("ignore", category=dg.PreviewWarning)
+        from genomics_assets.annotations.assets import annotated_variants, annotation_source, assets
+        from genomics_assets.annotations.checks import checks
+    from genomics_assets.annotations.partitions import ANNOTATION_DROPS, annotation_partitions
+    from sensors.file_drops import file_drop_sensor
+
+    load_annotation = dg.define_asset_job(
+        "load_annotation",
+        selection=dg.AssetSelection.assets(annotation_source),
+        partitions_def=annotation_partitions,
+        description="Takes the newest version in a source's folder.",
+    )
+    annotate_variants = dg.define_asset_job(
+        "annotate_variants",
+        selection=dg.AssetSelection.assets(annotated_variants),
+        description="One annotation pass: all loads and versions of sources that wait.",
+    )
+    return dg.Definitions(
+        assets=assets,
+        asset_checks=checks,
+        jobs=[load_annotation, annotate_variants],
+        sensors=[
+            file_drop_sensor(ANNOTATION_DROPS, job=load_annotation, partitions_def=annotation_partitions)
+        ],
+    )
