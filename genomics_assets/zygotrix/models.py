@@ -270,16 +270,6 @@ class Trait(Document):
     collection = "traits"
     natural_key = ("key",)
     field_aliases = {"id": "_id"}
-    word_aliases = {
-        "inheritance_pattern": {
-            "autosomal dominant": "autosomal_dominant", "dominant": "autosomal_dominant",
-            "autosomal recessive": "autosomal_recessive", "recessive": "autosomal_recessive",
-            "X-linked recessive": "x_linked_recessive", "X-linked dominant": "x_linked_dominant",
-            "x-linked recessive": "x_linked_recessive", "x-linked dominant": "x_linked_dominant",
-            "codominant": "codominance", "incomplete_dominant": "incomplete_dominance",
-        }
-    }  # fmt: skip
-
     key: Annotated[str, Field(min_length=1, max_length=200)]
     name: ShortText
     type: TraitType
@@ -302,6 +292,9 @@ class Trait(Document):
     def _adapted(cls, values: dict[str, Any]) -> dict[str, Any]:
         if "key" not in values and isinstance(name := values.get("name"), str):
             values["key"] = trait_key(name)
+        if isinstance(pattern := values.get("inheritance_pattern"), str):
+            pattern = re.sub(r"[\s-]+", "_", pattern.strip().lower())
+            values["inheritance_pattern"] = _OTHER_PATTERNS.get(pattern, pattern)
         alleles, phenotypes = values.get("alleles"), values.pop("phenotype_map", None)
         if isinstance(phenotypes, dict) and "phenotypes" not in values:
             values["phenotypes"] = _grouped(phenotypes)
@@ -328,6 +321,14 @@ class Trait(Document):
         return self
 
 
+# What the application calls them, once spaces and hyphens are underscores.
+_OTHER_PATTERNS = {
+    "autosomal": "mendelian",
+    "dominant": "autosomal_dominant",
+    "recessive": "autosomal_recessive",
+    "codominant": "codominance",
+    "incomplete_dominant": "incomplete_dominance",
+}
 _TYPE_OF_PATTERN = {
     "mendelian": "simple_dominant",
     "autosomal_dominant": "simple_dominant",
