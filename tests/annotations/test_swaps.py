@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from annotation_harness import AnnotatedWarehouse, vcf
@@ -16,6 +17,7 @@ from annotation_harness import AnnotatedWarehouse, vcf
 ROOT = Path(__file__).resolve().parents[2]
 AF_FIELD = {"field": "AF", "alias": "af"}
 ROWS = 300
+MANY = 30_000
 
 
 def version(number: int, rows: int = ROWS) -> str:
@@ -28,16 +30,20 @@ def version(number: int, rows: int = ROWS) -> str:
 
 
 def load(warehouse: AnnotatedWarehouse, source: str, content: str) -> None:
-    """What the asset and its IO manager do, without a run."""
+    """Drop a version and do what the asset and its IO manager do, without a run."""
+    folder = warehouse.put(source, "a.vcf", content).parent
+    load_folder(warehouse.resources["annotation_warehouse"], folder, source)
+
+
+def load_folder(annotations: Any, folder: Path, source: str) -> None:
     from genomics_assets.annotations.source_files import read_folder
     from genomics_assets.annotations.source_load import Likeness, prepare_load
 
-    folder = warehouse.put(source, "a.vcf", content).parent
     found = prepare_load(
         read_folder(folder, source), file_path=str(folder), genome="human", fasta=None,
         likeness=Likeness(accept_any=True), unchanged=lambda: True,
     )  # fmt: skip
-    warehouse.resources["annotation_warehouse"].load(found, "a run")
+    annotations.load(found, "a run")
 
 
 def test_a_reader_in_a_loop_never_sees_an_error_or_two_versions(
@@ -140,13 +146,14 @@ def test_views_and_grants_of_others_outlive_a_new_version(warehouse: AnnotatedWa
 
 
 KILLED = """
-import os, sys
-sys.path[:0] = sys.argv[4:]
+import sys
 from pathlib import Path
-from annotation_harness import AnnotatedWarehouse
+sys.path[:0] = sys.argv[4:]
+from resources.annotation_warehouse import AnnotationWarehouse
+from resources.postgres import PostgresResource
 import test_swaps
-warehouse = AnnotatedWarehouse(Path(sys.argv[2]), sys.argv[1])
-test_swaps.load(warehouse, sys.argv[3], test_swaps.version(2, 60_000))
+annotations = AnnotationWarehouse(postgres=PostgresResource(url=sys.argv[1]))
+test_swaps.load_folder(annotations, Path(sys.argv[2]), sys.argv[3])
 """
 
 
@@ -154,10 +161,11 @@ def test_a_worker_killed_in_a_load_leaves_the_old_version_and_a_rerun_completes(
     warehouse: AnnotatedWarehouse, source: str
 ) -> None:
     warehouse.put_fields(source, AF_FIELD)
-    load(warehouse, source, version(1, 60_000))
+    load(warehouse, source, version(1, MANY))
     paths = [str(ROOT / "tests" / name) for name in ("annotations", "variants")]
+    folder = warehouse.put(source, "a.vcf", version(2, MANY)).parent
     worker = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", KILLED, warehouse.url, str(warehouse.inbox.parent), source, *paths],
+        [sys.executable, "-W", "ignore", "-c", KILLED, warehouse.url, str(folder), source, *paths],
         cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     deadline = time.monotonic() + 120
@@ -169,13 +177,13 @@ def test_a_worker_killed_in_a_load_leaves_the_old_version_and_a_rerun_completes(
     worker.send_signal(signal.SIGKILL)
     worker.wait()
     state = f"SELECT count(*), max(af)::text FROM genomics.anno_{source}"
-    assert warehouse.query(state) == [(60_000, "0.001")]
+    assert warehouse.query(state) == [(MANY, "0.001")]
     assert warehouse.query("SELECT count(*) FROM genomics.annotation_versions WHERE source = %s", source) == [
         (1,)
     ]
 
-    load(warehouse, source, version(2, 60_000))
+    load(warehouse, source, version(2, MANY))
 
-    assert warehouse.query(state) == [(60_000, "0.002")]
+    assert warehouse.query(state) == [(MANY, "0.002")]
     leftovers = warehouse.query("SELECT relname FROM pg_class WHERE starts_with(relname, 'annotation_build')")
     assert leftovers == []
