@@ -13,6 +13,7 @@ def default_resources(
         inbox_url: a folder or `s3://…`.
         object_store_url: `file://…` or `s3://…`.
     """
+    from resources.cohort_store import CohortStore
     from resources.drop_ledger import DropLedgerResource
     from resources.inbox import InboxResource
     from resources.mongo import MongoResource
@@ -39,6 +40,7 @@ def default_resources(
         "inbox": InboxResource(url=inbox_url, drop_ledger=ledger),
         "warehouse": warehouse,
         "lake": lake,
+        "cohorts": CohortStore(postgres=postgres, objects=objects),
         "postgres_io": PostgresIOManager(postgres=postgres),
         "mongo_io": MongoIOManager(mongo=mongo),
         "objects_io": ObjectStoreIOManager(objects=objects),

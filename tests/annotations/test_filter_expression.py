@@ -236,7 +236,7 @@ expressions = st.recursive(
 
 
 @given(expressions)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_every_tree_is_written_and_read_again(expression: Expression) -> None:
     assert parse(render(expression), COLUMNS) == expression
     check_pieces(expression)
@@ -250,7 +250,7 @@ FRAGMENTS = [
 
 
 @given(st.lists(st.sampled_from(FRAGMENTS) | st.text(max_size=3), max_size=12).map(" ".join))
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_whatever_is_accepted_never_puts_its_text_into_sql(text: str) -> None:
     try:
         expression = parse(text, COLUMNS)
