@@ -13,6 +13,7 @@ def default_resources(
         inbox_url: a folder or `s3://…`.
         object_store_url: `file://…` or `s3://…`.
     """
+    from resources.annotation_downloads import AnnotationDownloads
     from resources.cohort_store import CohortStore
     from resources.drop_ledger import DropLedgerResource
     from resources.inbox import InboxResource
@@ -32,12 +33,14 @@ def default_resources(
     ledger = DropLedgerResource(postgres=postgres)
     warehouse = VariantWarehouse(postgres=postgres)
     lake = VariantLake(objects=objects)
+    inbox = InboxResource(url=inbox_url, drop_ledger=ledger)
     return {
         "postgres": postgres,
         "mongo": mongo,
         "objects": objects,
         "drop_ledger": ledger,
-        "inbox": InboxResource(url=inbox_url, drop_ledger=ledger),
+        "inbox": inbox,
+        "annotation_downloads": AnnotationDownloads(postgres=postgres, inbox=inbox),
         "warehouse": warehouse,
         "lake": lake,
         "cohorts": CohortStore(postgres=postgres, objects=objects),
