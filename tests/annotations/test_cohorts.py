@@ -94,7 +94,11 @@ class Lab:
 
     def add_source(self, name: str, fields: list[dict[str, str]], rows: Sequence[tuple[Any, ...]]) -> None:
         with psycopg.connect(self.url) as connection:
-            connection.execute("SELECT genomics.create_annotation_table(%s, %s)", (name, json.dumps(fields)))
+            columns = ", ".join(f"{field['alias']} {field['type']}" for field in fields)
+            connection.execute(
+                f"CREATE TABLE genomics.anno_{name} (chrom genomics.chromosome_type, pos bigint, ref text, alt text, "  # type: ignore[arg-type]
+                f"{columns}, PRIMARY KEY (chrom, pos, ref, alt))"
+            )
             places = ", ".join(["%s"] * (4 + len(fields)))
             connection.cursor().executemany(f"INSERT INTO genomics.anno_{name} VALUES ({places})", rows)
             connection.execute(

@@ -396,6 +396,44 @@ def test_a_file_on_a_disk_or_share_is_copied_once(lab: Lab, tmp_path: Path) -> N
         lab.refresh(f"file://{share}")
 
 
+@pytest.fixture
+def buckets(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A client of an S3 server with the buckets `public` and `house`."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    endpoint = "http://{}:{}".format(*server.get_host_and_port())
+    monkeypatch.setenv("GENOMICS_S3_ENDPOINT_URL", endpoint)
+    client = boto3.client("s3", endpoint_url=endpoint)
+    for name in ("public", "house"):
+        client.create_bucket(Bucket=name)
+    yield client
+    server.stop()
+
+
+def test_from_bucket_to_bucket_a_file_arrives_in_one_put(lab: Lab, buckets: Any) -> None:
+    buckets.put_object(Bucket="public", Key="pub/a.vcf.gz", Body=FIRST)
+    buckets.put_object(Bucket="public", Key="pub/a.vcf.gz.md5", Body=hashlib.md5(FIRST).hexdigest().encode())
+    lab.downloads = AnnotationDownloads(
+        postgres=lab.downloads.postgres, inbox=InboxResource(url="s3://house/inbox"), attempts=2, first_pause_seconds=0.01
+    )  # fmt: skip
+    outcomes = [lab.refresh("s3://public/pub/a.vcf.gz")[0] for _ in range(2)]
+    assert [(one.outcome, one.checksum) for one in outcomes] == [
+        ("downloaded", "md5"),
+        ("not modified", None),
+    ]
+    [found] = buckets.list_objects_v2(Bucket="house")["Contents"]
+    assert found["Key"] == f"inbox/annotations/{lab.source}/a.vcf.gz"
+    assert buckets.get_object(Bucket="house", Key=found["Key"])["Body"].read() == FIRST
+    with pytest.raises(DownloadError, match="there is no such file"):
+        lab.refresh("s3://public/pub/b.vcf.gz")
+
+
 @pytest.mark.parametrize(
     "path", ["../a.vcf", "/etc/a.vcf", "a/../../b", "annotations/.hidden", "a/b.part", ""]
 )
