@@ -7,6 +7,7 @@ import dagster as dg
 
 from genomics_assets import annotations, variants
 from resources import default_resources
+from sensors.automation import automation
 from sensors.maintenance import maintenance, maintenance_nightly
 
 DOMAINS = (variants, annotations)
@@ -24,6 +25,7 @@ def build_definitions(**overrides: object) -> dg.Definitions:
         dg.Definitions(
             jobs=[maintenance],
             schedules=[maintenance_nightly],
+            sensors=[automation],
             resources={**default_resources(), **overrides},
             executor=dg.in_process_executor,
         ),

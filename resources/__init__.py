@@ -14,6 +14,8 @@ def default_resources(
         object_store_url: `file://…` or `s3://…`.
     """
     from resources.annotation_downloads import AnnotationDownloads
+    from resources.annotation_io_manager import AnnotationIOManager
+    from resources.annotation_warehouse import AnnotationWarehouse
     from resources.cohort_store import CohortStore
     from resources.drop_ledger import DropLedgerResource
     from resources.inbox import InboxResource
@@ -32,6 +34,7 @@ def default_resources(
     objects = ObjectStoreResource(url=object_store_url)
     ledger = DropLedgerResource(postgres=postgres)
     warehouse = VariantWarehouse(postgres=postgres)
+    annotations = AnnotationWarehouse(postgres=postgres)
     lake = VariantLake(objects=objects)
     inbox = InboxResource(url=inbox_url, drop_ledger=ledger)
     return {
@@ -44,6 +47,8 @@ def default_resources(
         "warehouse": warehouse,
         "lake": lake,
         "cohorts": CohortStore(postgres=postgres, objects=objects),
+        "annotation_warehouse": annotations,
+        "annotations_io": AnnotationIOManager(annotation_warehouse=annotations),
         "postgres_io": PostgresIOManager(postgres=postgres),
         "mongo_io": MongoIOManager(mongo=mongo),
         "objects_io": ObjectStoreIOManager(objects=objects),

@@ -41,6 +41,15 @@ def markdown_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *,
     return "\n".join(lines)
 
 
+def picture(png: bytes, title: str) -> dg.MarkdownMetadataValue:
+    """A PNG that the UI shows."""
+    from base64 import b64encode
+
+    import dagster as dg
+
+    return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{b64encode(png).decode()})")
+
+
 def _line(values: Sequence[Any], cell: int) -> str:
     return "| " + " | ".join(_shortened(str(value), cell) for value in values) + " |"
 

@@ -11,12 +11,11 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import dagster as dg
-from dagster._core.events import RunFailureReason
 
 from genomics_assets.drops import storable
-from genomics_assets.input_error import InputError
 from resources.drop_ledger import DropLedgerError, DropLedgerResource, LedgerSession, Request
 from resources.inbox import InboxError, InboxResource
+from sensors.condition_drain import ConditionDrain, first_line, was_interrupted
 from sensors.file_drops import (
     DRAIN_TAG,
     FileDropSensorDefinition,
@@ -46,8 +45,8 @@ def drain(
 ) -> int:
     """Run what every file-drop sensor would ask for, one run after the other, until nothing is new.
 
-    Prints one line for each file: `ok`, `failed` with the first line of the error, or `known`; and one for each that
-    is not taken.
+    Then what automation conditions ask for, now that it is there. Prints one line for each file: `ok`, `failed` with
+    the first line of the error, or `known`; one for each that is not taken; and one for each asset made by condition.
 
     Args:
         definitions: the code location.
@@ -67,6 +66,8 @@ def drain(
     sensors = [s for s in definitions.sensors or [] if isinstance(s, FileDropSensorDefinition)]
     opened = {key: resources[key] for key in ("inbox", "drop_ledger")}
     status = 0
+    conditions = ConditionDrain(definitions, instance, resources["inbox"], out)
+    conditions.begin()
     with dg.build_resources(opened, instance=instance) as ready:
         for sensor in sensors:
             work = _KindDrain(
@@ -80,7 +81,11 @@ def drain(
             except KeyboardInterrupt:
                 out("interrupted; what was not loaded is taken by the next drain")
                 return INTERRUPTED
-    return status
+    try:
+        return max(status, conditions.run())
+    except KeyboardInterrupt:
+        out("interrupted; what was not made is made after the next drain")
+        return INTERRUPTED
 
 
 class _KindDrain:
@@ -188,13 +193,13 @@ class _KindDrain:
             resources={"inbox": self.inbox_of_runs},
             raise_on_error=False,
         )
-        if _was_interrupted(result):
+        if was_interrupted(result):
             raise KeyboardInterrupt
         if result.success:
             self._tell("ok", request.path, f"{time.monotonic() - started:.1f} s")
             return
         self.failed = True
-        self._tell("failed", request.path, _first_line(result))
+        self._tell("failed", request.path, first_line(result))
 
     def _tell_standing(self, tick: Tick) -> None:
         """What needs no run: known already, claimed elsewhere, or not taken."""
@@ -208,32 +213,3 @@ class _KindDrain:
     def _tell(self, word: str, path: str, more: str = "") -> None:
         self.told.add(path)
         self.out(f"{word:<7} {storable(f'{self.kind.folder}/{path}')}" + (f": {more}" if more else ""))
-
-
-def _was_interrupted(result: dg.ExecuteInProcessResult) -> bool:
-    """Whether a signal ended the run; Dagster swallows it."""
-    return any(
-        event.job_failure_data.failure_reason == RunFailureReason.UNEXPECTED_TERMINATION
-        for event in result.all_events
-        if event.event_type == dg.DagsterEventType.RUN_FAILURE
-    )
-
-
-def _first_line(result: dg.ExecuteInProcessResult) -> str:
-    """The first line of the error that a person can act on: the innermost cause of the first failed step."""
-    for event in result.all_events:
-        if not event.is_step_failure:
-            continue
-        failure = event.step_failure_data
-        if failure.user_failure_data is not None and failure.user_failure_data.description:
-            return failure.user_failure_data.description.splitlines()[0]
-        error = failure.error
-        while error is not None and error.cause is not None:
-            error = error.cause
-        if error is not None:
-            # An InputError is a sentence for the one who dropped the file; of all others the name tells something.
-            return error.message.strip().splitlines()[0].removeprefix(_INPUT_ERROR)
-    return "the run failed before its first step; see its log in the UI"
-
-
-_INPUT_ERROR = f"{InputError.__module__}.{InputError.__qualname__}: "

@@ -5,11 +5,12 @@ from typing import Any, cast
 import dagster as dg
 from pydantic import Field
 
+from genomics_assets.annotations.assets import annotated_variants, annotation_source
 from genomics_assets.annotations.cohort import FORMATS, CohortRequest, Format, parse_regions
 from genomics_assets.input_error import InputError
-from genomics_assets.variants.assets import OWNERS, RETRIES, picture, variants
+from genomics_assets.variants.assets import OWNERS, RETRIES
 from resources.cohort_store import PERSONAL, CohortReport, CohortStore
-from resources.preview import markdown_table
+from resources.preview import markdown_table, picture
 from resources.variant_warehouse import VariantWarehouse
 
 PREVIEW_COLUMNS = 20
@@ -40,7 +41,10 @@ class CohortConfig(dg.Config):
     kinds={"parquet", "csv", "vcf"},
     code_version="1",
     retry_policy=RETRIES,
-    deps=[dg.AssetDep(variants, partition_mapping=dg.AllPartitionMapping())],
+    deps=[
+        annotated_variants,
+        dg.AssetDep(annotation_source, partition_mapping=dg.AllPartitionMapping()),
+    ],
 )
 def filtered_cohort(
     context: dg.AssetExecutionContext,
@@ -104,4 +108,4 @@ filter_cohort = dg.define_asset_job(
     description="Writes the variants for which an expression is true to Parquet, CSV and VCF.",
 )
 
-assets = [filtered_cohort]
+cohort_assets = [filtered_cohort]

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from genomics_assets.annotations.field_config import LONGEST_SOURCE_NAME, check_source_name
+from genomics_assets.annotations.source_files import TABLE_ENDINGS, VCF_ENDINGS, ending_of
 from genomics_assets.input_error import InputError
 from genomics_assets.sidecars import read_sidecar
 
@@ -28,9 +30,7 @@ PATIENCE: dict[Every, timedelta] = {
 }  # fmt: skip
 CHECKSUMS: dict[str, int] = {"sha256": 64, "md5": 32}
 
-_SOURCE = re.compile(r"[a-z_][a-z0-9_]{0,57}")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
-_DATA = re.compile(r"(?i).+\.(vcf|tsv|txt|csv)(\.gz|\.bgz)?|.+\.bcf")
 _LONGEST_PAUSE = 300.0
 
 
@@ -102,11 +102,13 @@ def read_settings(path: Path) -> tuple[SourceFeed, ...]:
 
 
 def _feed(source: str, feed: Feed) -> SourceFeed:
-    if not _SOURCE.fullmatch(source):
+    try:
+        check_source_name(source)
+    except InputError:
         raise InputError(
             f"the source {source[:80]!r} cannot name a table",
-            remedy="write at most 58 lower-case letters, digits and underscores",
-        )
+            remedy=f"write at most {LONGEST_SOURCE_NAME} lower-case letters, digits and underscores",
+        ) from None
     urls = [feed.url] if isinstance(feed.url, str) else feed.url
     files = tuple(map(remote_file, urls))
     if not files or len({file.name for file in files}) < len(files):
@@ -135,10 +137,10 @@ def remote_file(url: str) -> RemoteFile:
         raise InputError(
             f"{shown!r} is no address that can be asked", remedy="write it as https://…, http://…, s3://… or file:///…"
         )  # fmt: skip
-    if not _FILE_NAME.fullmatch(name) or not _DATA.fullmatch(name):
+    if not _FILE_NAME.fullmatch(name) or ending_of(Path(name)) is None:
         raise InputError(
             f"{shown!r} does not end in the name of a source's file",
-            remedy="name a file that ends in .vcf, .vcf.gz, .vcf.bgz, .bcf, .tsv, .txt or .csv",
+            remedy=f"name a file that ends in {', '.join((*VCF_ENDINGS, *TABLE_ENDINGS))}",
         )
     return RemoteFile(url, name)
 

@@ -23,7 +23,7 @@ def definitions() -> "dg.Definitions":
 
     load_vcf = dg.define_asset_job(
         "load_vcf",
-        selection=dg.AssetSelection.groups("variants") - dg.AssetSelection.assets(full_indexes),
+        selection=dg.AssetSelection.assets(*assets) - dg.AssetSelection.assets(full_indexes),
         partitions_def=vcf_partitions,
         description="Takes one dropped VCF or BCF file through the whole variant warehouse.",
     )

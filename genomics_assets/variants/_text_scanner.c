@@ -366,7 +366,7 @@ typedef struct {
 } Term;
 
 typedef struct {
-    int human, left_align, genotypes;
+    int human, left_align, genotypes, declared_info_only;
     size_t n_samples;
     Names info_names;
     InfoKey *info_keys;
@@ -1198,6 +1198,10 @@ read_info_entry(Scan *s, Text name, Text value, int has_value)
                          .name = name,
                          .value = value,
                          .has_value = has_value != 0};
+    if (s->plan->declared_info_only && (known < 0 || !entry->key->declared)) {
+        s->n_entries--;
+        return TAKEN;
+    }
     if (known < 0)
         return add_undeclared(s, entry);
     if (entry->key->odd)
@@ -2896,7 +2900,8 @@ plan_build(Plan *plan, PyObject *source)
     }
     plan->n_samples = (size_t)n;
     if (get_flag(source, "genome_human", &plan->human) < 0 || get_flag(source, "left_align", &plan->left_align) < 0 ||
-        get_flag(source, "genotypes", &plan->genotypes) < 0)
+        get_flag(source, "genotypes", &plan->genotypes) < 0 ||
+        get_flag(source, "declared_info_only", &plan->declared_info_only) < 0)
         return -1;
     if (build_info_keys(plan, source) < 0 || each_item(plan, source, "annotation", add_format) < 0)
         return -1;

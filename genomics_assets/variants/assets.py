@@ -17,6 +17,7 @@ from genomics_assets.variants.load import VariantLoad
 from genomics_assets.variants.partitions import VCF_DROPS, vcf_partitions
 from resources.environment import Environment
 from resources.inbox import InboxResource
+from resources.preview import picture
 from resources.variant_warehouse import VariantWarehouse
 
 OWNERS = ["team:genomics-data"]
@@ -218,13 +219,6 @@ def full_indexes(config: FullIndexChange, warehouse: VariantWarehouse) -> dg.Mat
             "bytes": sum(index.size for index in built),
         }
     )
-
-
-def picture(png: bytes, title: str) -> dg.MetadataValue:
-    """A PNG that the UI shows."""
-    from base64 import b64encode
-
-    return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{b64encode(png).decode()})")
 
 
 assets = [vcf_files, variants, samples, genotypes, variant_summary, variants_lake, full_indexes]

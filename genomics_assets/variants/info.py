@@ -87,6 +87,7 @@ class InfoWriter:
         definitions: the header's INFO fields.
         left_out: keys that have a place of their own in the row.
         note: is told each oddity that was tolerated.
+        declared_only: whether keys without a definition are passed over.
     """
 
     def __init__(
@@ -94,7 +95,10 @@ class InfoWriter:
         definitions: Mapping[str, FieldDefinition],
         left_out: Iterable[str],
         note: Callable[[InfoReason], None],
+        *,
+        declared_only: bool = False,
     ) -> None:
+        self._declared_only = declared_only
         self._definitions = definitions
         self._left_out = frozenset(left_out)
         self._note = note
@@ -107,7 +111,7 @@ class InfoWriter:
             return values
         for item in text.split(";"):
             key, equals, value = item.partition("=")
-            if not item or item == ".":
+            if not item or item == "." or (self._declared_only and key not in self._definitions):
                 continue
             if key in values:
                 self._note("info_repeated_key")

@@ -38,7 +38,7 @@ def chromosome_picture(summary: LoadSummary) -> bytes:
 
     Beyond thirty contigs the smallest are one bar, `other`, or words where that bar would dwarf the rest.
     """
-    with _figure(9.6, 4.2) as (figure, axes):
+    with drawn(9.6, 4.2) as (figure, axes):
         counts = summary.counts_by_chromosome()
         total = summary.total.variants
         subtitle = f"{total:,} variant{'' if total == 1 else 's'}"
@@ -46,9 +46,9 @@ def chromosome_picture(summary: LoadSummary) -> bytes:
             left_out = sum(counts.pop("other").values())
             smaller = len(summary.chromosomes) - len(counts)
             subtitle += f", {left_out:,} of them on {smaller:,} smaller contigs not drawn"
-        _title(axes, "Variants by chromosome and type", subtitle)
+        headline(axes, "Variants by chromosome and type", subtitle)
         if not counts:
-            return _png(_say_nothing(figure, axes))
+            return as_png(say_nothing(figure, axes))
         places = range(len(counts))
         floor = [0] * len(counts)
         for kind in summary.types:
@@ -73,18 +73,18 @@ def chromosome_picture(summary: LoadSummary) -> bytes:
         axes.set_ylim(0, max(floor) * 1.04)
         _count_axis(axes, max(floor))
         _legend(axes, len(summary.types))
-        return _png(figure)
+        return as_png(figure)
 
 
 def frequency_picture(summary: LoadSummary) -> bytes:
     """Histogram of the alternate alleles' frequencies, counts on a logarithmic axis; a PNG."""
-    with _figure(9.6, 4.2) as (figure, axes):
+    with drawn(9.6, 4.2) as (figure, axes):
         counts = summary.frequencies.tolist()
         known = sum(counts)
         subtitle = f"{known:,} of {summary.total.variants:,} variants have a frequency"
-        _title(axes, "Allele-frequency spectrum", subtitle)
+        headline(axes, "Allele-frequency spectrum", subtitle)
         if not known:
-            return _png(_say_nothing(figure, axes))
+            return as_png(say_nothing(figure, axes))
         axes.set_yscale("log")
         bars = axes.bar(range(len(counts)), counts, width=0.86, color=COLOURS["snp"])
         labels = axes.bar_label(bars, [f"{n:,}" if n else "" for n in counts], padding=3, color=_FAINT)
@@ -98,11 +98,12 @@ def frequency_picture(summary: LoadSummary) -> bytes:
         axes.set_xlabel("frequency of the alternate allele", color=_FAINT, labelpad=6)
         _count_axis(axes, max(counts))
         axes.set_ylabel("variants (log scale)", color=_FAINT)
-        return _png(figure)
+        return as_png(figure)
 
 
 @contextmanager
-def _figure(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
+def drawn(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
+    """A figure of so many inches with one pair of axes, in the style of all pictures."""
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -122,7 +123,8 @@ def _figure(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
         yield figure, axes
 
 
-def _title(axes: Axes, title: str, subtitle: str) -> None:
+def headline(axes: Axes, title: str, subtitle: str) -> None:
+    """Write the title, and what it counts below it."""
     axes.set_title(title, loc="left", fontsize=13, fontweight="bold", color=_INK, pad=26)
     axes.annotate(
         subtitle, (0, 1), (0, 9), xycoords="axes fraction", textcoords="offset points", color=_FAINT
@@ -169,7 +171,8 @@ def _dwarfs_the_rest(counts: Mapping[str, Mapping[str, int]]) -> bool:
     return other > 2 * max(heights.values(), default=other)
 
 
-def _say_nothing(figure: Figure, axes: Axes) -> Figure:
+def say_nothing(figure: Figure, axes: Axes) -> Figure:
+    """Draw that there is nothing to draw."""
     axes.grid(visible=False)
     axes.spines["bottom"].set_visible(False)
     axes.set_xticks([])
@@ -186,7 +189,8 @@ def _label(chrom: str) -> str:
     return short.replace("$", r"\$")
 
 
-def _png(figure: Figure) -> bytes:
+def as_png(figure: Figure) -> bytes:
+    """The figure as a PNG of few colours."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from uuid import UUID
@@ -55,6 +55,7 @@ class ReadOptions:
         engine: `auto` is native where it is built, unless GENOMICS_NATIVE=0.
         genotypes: whether genotypes are counted.
         file_name: the file's name as it was dropped, for errors; None takes that of the path.
+        info_keys: the declared INFO keys that are read, all others are passed over; None reads every key.
     """
 
     load_batch_id: UUID
@@ -64,6 +65,7 @@ class ReadOptions:
     engine: Engine = "auto"
     genotypes: bool = True
     file_name: str | None = None
+    info_keys: frozenset[str] | None = None
 
 
 class _Lines(NamedTuple):
@@ -104,6 +106,7 @@ class VariantStream:
         path: VCF or BCF in any container.
         header: the file's header where it is known already.
         options: what else decides on the rows.
+        chunks: gives the text as chunks of whole lines, header included, where it is not that of the file.
 
     Attributes:
         header: the file's header.
@@ -115,11 +118,20 @@ class VariantStream:
         RuntimeError: the native engine is asked for and not built.
     """
 
-    def __init__(self, path: Path, header: VcfHeader | None = None, *, options: ReadOptions) -> None:
+    def __init__(
+        self,
+        path: Path,
+        header: VcfHeader | None = None,
+        *,
+        options: ReadOptions,
+        chunks: Callable[[], Iterable[bytes]] | None = None,
+    ) -> None:
         self._path = path
         self._options = options
+        self._chunks = chunks or (lambda: TextChunks(path))
         self._file_name = options.file_name or path.name
-        self.header = read_header(path, file_name=self._file_name) if header is None else header
+        header = read_header(path, file_name=self._file_name) if header is None else header
+        self.header = _with_info_of(header, options.info_keys)
         self._scanner_module = _scanner_for(options.engine, self.header)
         self.engine: Literal["native", "python"] = "python" if self._scanner_module is None else "native"
         self.tally = Tally()
@@ -141,7 +153,7 @@ class VariantStream:
         self.tally = Tally()
         parser = self._parser(self.tally)
         scanner = self._scanner()
-        chunks = TextChunks(self._path)
+        chunks = self._chunks()
         try:
             for lines in self._record_lines(chunks):
                 columns = self._read(scanner, parser, lines)
@@ -149,7 +161,7 @@ class VariantStream:
                     yield self._finish(columns)
         except InputError as error:
             raise error.in_file(self._file_name) from error.__cause__
-        self.tally.content_hash = chunks.content_hash
+        self.tally.content_hash = getattr(chunks, "content_hash", "")
 
     def genotype_batches(self) -> Iterator[pa.RecordBatch]:
         """Rows of the genotype store in file order (docs/variants.md, section 8); reads the file anew.
@@ -181,7 +193,7 @@ class VariantStream:
 
     # -- lines -----------------------------------------------------------------------------------------------
 
-    def _record_lines(self, chunks: TextChunks) -> Iterator[_Lines]:
+    def _record_lines(self, chunks: Iterable[bytes]) -> Iterator[_Lines]:
         """Chunks of record lines; the header's lines are left out, and the counting of lines goes on."""
         to_skip = self.header.lines
         line = 1
@@ -203,6 +215,7 @@ class VariantStream:
             genome=self._options.genome,
             reference=self._options.reference,
             with_genotypes=self._options.genotypes,
+            declared_info_only=self._options.info_keys is not None,
             tally=tally,
         )
 
@@ -239,6 +252,7 @@ class VariantStream:
             "coding": {term.encode() for term in CODING},
             "lof": {term.encode() for term in LOSS_OF_FUNCTION},
             "genotypes": self._options.genotypes and bool(header.samples),
+            "declared_info_only": self._options.info_keys is not None,
         }
 
     def _scan(self, scanner: Any, parser: RecordParser, lines: _Lines) -> dict[str, pa.Array]:
@@ -374,6 +388,14 @@ class VariantStream:
         }
         arrays["load_batch_id"] = self._batch_ids(len(rows))
         return pa.RecordBatch.from_arrays([arrays[name] for name in schema.names], schema=schema)
+
+
+def _with_info_of(header: VcfHeader, keys: frozenset[str] | None) -> VcfHeader:
+    """The header with these INFO definitions alone, for a reader of nothing else."""
+    if keys is None:
+        return header
+    kept = {name: definition for name, definition in header.info.items() if name in keys}
+    return replace(header, info=kept, annotations={})
 
 
 def _scanner_for(engine: Engine, header: VcfHeader) -> ModuleType | None:

@@ -246,6 +246,7 @@ class RecordParser:
         genome: `human` gives chromosomes their canonical names, `other` keeps every name.
         reference: where given, indels are left-aligned against it.
         with_genotypes: whether genotypes are counted.
+        declared_info_only: whether INFO keys that the header does not declare are passed over, uncounted.
         tally: counts what is read, skipped and tolerated.
     """
 
@@ -256,6 +257,7 @@ class RecordParser:
         genome: Genome = "human",
         reference: ReferenceFasta | None = None,
         with_genotypes: bool = True,
+        declared_info_only: bool = False,
         tally: Tally | None = None,
     ) -> None:
         self.tally = Tally() if tally is None else tally
@@ -272,7 +274,7 @@ class RecordParser:
             for tag in ANNOTATION_TAGS
             if tag in header.annotations
         }
-        self._info = InfoWriter(header.info, self._annotations, self._note)
+        self._info = InfoWriter(header.info, self._annotations, self._note, declared_only=declared_info_only)
 
     # -- what callers ask ------------------------------------------------------------------------------------
 

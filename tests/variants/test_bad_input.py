@@ -801,18 +801,13 @@ def test_two_loads_of_one_file_at_once_give_its_rows_once(warehouse: Warehouse, 
     assert warehouse.audit(name, "status, variants_loaded") == [("completed", 3001)]
 
 
-def test_making_an_annotation_table_or_migrating_again_keeps_every_row(
-    warehouse: Warehouse, name: str
-) -> None:
+def test_migrating_again_keeps_every_row(warehouse: Warehouse, name: str) -> None:
     load_counted(warehouse, name, vcf_bytes([record(pos=950)]))
     count = (
         "SELECT (SELECT count(*) FROM genomics.variants), (SELECT count(*) FROM genomics.variant_load_audit)"
     )
     before = warehouse.query(count)
 
-    warehouse.query(
-        """SELECT genomics.create_annotation_table('keepers', '[{"alias": "af", "type": "real"}]')"""
-    )
     assert migrate(warehouse.url) == []
 
     assert warehouse.query(count) == before

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import json
 import threading
 import time
 from pathlib import Path
@@ -39,7 +38,6 @@ SEED_COLUMNS = {
         source_id integer, name character varying(100), source_type character varying(50),
         version character varying(50), vcf_path text, field_config jsonb, loaded_at timestamp with time zone,
         variant_count bigint""",
-    "anno_clinvar": "chrom chromosome_type, pos bigint, ref text, alt text, sig text, stars integer",
 }
 
 
@@ -58,11 +56,7 @@ def columns_of(warehouse: Warehouse, table: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("table", SEED_COLUMNS)
-def test_the_five_tables_have_their_columns_and_types(warehouse: Warehouse, table: str) -> None:
-    if table == "anno_clinvar" and not columns_of(warehouse, table):
-        fields = json.dumps([{"alias": "sig", "type": "text"}, {"alias": "stars", "type": "integer"}])
-        made = warehouse.query("SELECT genomics.create_annotation_table('clinvar', %s)", fields)
-        assert made == [("genomics.anno_clinvar",)]
+def test_the_tables_have_their_columns_and_types(warehouse: Warehouse, table: str) -> None:
     wanted = dict(column.split(maxsplit=1) for column in " ".join(SEED_COLUMNS[table].split()).split(", "))
 
     found = columns_of(warehouse, table)
@@ -84,16 +78,6 @@ def test_partitions_cover_every_chromosome_and_the_rest(warehouse: Warehouse) ->
     )
     names = {f"FOR VALUES IN ('chr{name}')" for name in [*range(1, 23), "X", "Y", "M"]}
     assert {bound for (bound,) in bounds} == names | {"DEFAULT"}
-
-
-@pytest.mark.parametrize("alias", ["x INT, y", "pos", 'a"b', ""])
-def test_an_annotation_alias_from_outside_never_becomes_sql(warehouse: Warehouse, alias: str) -> None:
-    import psycopg
-
-    with pytest.raises(psycopg.errors.RaiseException, match="not a usable column name"):
-        warehouse.query(
-            "SELECT genomics.create_annotation_table('s', %s)", json.dumps([{"alias": alias, "type": "text"}])
-        )
 
 
 def test_a_load_is_audited_and_reconciles(warehouse: Warehouse, name: str) -> None:
