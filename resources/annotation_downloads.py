@@ -122,7 +122,7 @@ class AnnotationDownloads(dg.ConfigurableResource):  # type: ignore[type-arg]
         """
         with self.postgres.connection(statement_timeout=0, autocommit=True) as connection:
             # One at a time for each source; the connection gives the lock back when it goes back to its pool.
-            connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 3))", (feed.source,))
+            connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 4))", (feed.source,))
             with ExitStack() as deliveries:
                 done = []
                 for file in feed.files:
