@@ -8,7 +8,8 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-INBOX = Path(__file__).parent / "inbox" / "vcf"
+EXAMPLES = Path(__file__).parent
+INBOX = EXAMPLES / "inbox" / "vcf"
 
 CHROMOSOME_LENGTHS = {
     "chr1": 248956422, "chr2": 242193529, "chr3": 198295559, "chr4": 190214555, "chr5": 181538259,
@@ -226,6 +227,94 @@ def panel() -> list[str]:
     return [*header([], info), *rows]
 
 
+CLINVAR_INFO = [
+    '##INFO=<ID=ALLELEID,Number=1,Type=Integer,Description="Allele id (synthetic)">',
+    '##INFO=<ID=CLNDN,Number=.,Type=String,Description="Disease name (synthetic)">',
+    '##INFO=<ID=CLNREVSTAT,Number=.,Type=String,Description="Review status (synthetic)">',
+    '##INFO=<ID=CLNSIG,Number=.,Type=String,Description="Clinical significance (synthetic)">',
+]
+SIGNIFICANCES = [("Benign", 30), ("Likely_benign", 20), ("Uncertain_significance", 30), ("Likely_pathogenic", 8),
+                 ("Pathogenic", 8), ("Conflicting_classifications_of_pathogenicity", 4)]  # fmt: skip
+# What a year of new evidence does to a significance.
+RECLASSIFIED = {
+    "Uncertain_significance": "Likely_pathogenic", "Likely_benign": "Benign", "Likely_pathogenic": "Pathogenic",
+    "Conflicting_classifications_of_pathogenicity": "Pathogenic",
+}  # fmt: skip
+
+
+def alleles(lines: list[str]) -> list[tuple[str, int, str, str]]:
+    """Contig, position, REF and ALT of each allele of a file on chromosomes 1 to 22 and X."""
+    columns = [line.split("\t") for line in lines if not line.startswith("#")]
+    return [
+        (chrom, int(pos), ref, alt)
+        for chrom, pos, _, ref, alts, *_ in columns
+        for alt in alts.split(",")
+        if chrom.startswith("chr")
+    ]
+
+
+def site_lines(top: list[str], records: dict[tuple[str, int, str, str], tuple[int, str]]) -> list[str]:
+    """A sites file of records, sorted, contigs without `chr`, as ClinVar is written."""
+    order = {name: number for number, name in enumerate(CHROMOSOME_LENGTHS)}
+    rows = sorted(records.items(), key=lambda item: (order[item[0][0]], item[0][1:]))
+    body = [
+        f"{chrom.removeprefix('chr')}\t{pos}\t{name}\t{ref}\t{alt}\t.\t.\t{info}"
+        for (chrom, pos, ref, alt), (name, info) in rows
+    ]
+    return [*top, "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO", *body]
+
+
+def clinvar(held: list[tuple[str, int, str, str]]) -> tuple[list[str], list[str]]:
+    """Two releases of a ClinVar-like source: the second reclassifies, withdraws and adds some."""
+    draw = random.Random(38)  # noqa: S311
+    first: dict[tuple[str, int, str, str], tuple[int, str]] = {}
+    second: dict[tuple[str, int, str, str], tuple[int, str]] = {}
+    for number, key in enumerate(held):
+        if draw.random() < 0.55:
+            continue
+        significance = draw.choices([word for word, _ in SIGNIFICANCES], [n for _, n in SIGNIFICANCES])[0]
+        review = draw.choice(["criteria_provided,_single_submitter", "reviewed_by_expert_panel",
+                              "criteria_provided,_multiple_submitters,_no_conflicts"])  # fmt: skip
+        later = RECLASSIFIED.get(significance, significance) if draw.random() < 0.25 else significance
+        fate = draw.random()
+        info = f"ALLELEID={15000 + number};CLNDN=Synthetic_disease_{number % 7};CLNREVSTAT={review};CLNSIG="
+        if fate > 0.04:
+            first[key] = (1001 + number, info + significance)
+        if not 0.04 < fate < 0.07:
+            second[key] = (1001 + number, info + later)
+    top = ["##fileformat=VCFv4.1", "##source=ClinVar", "##reference=GRCh38", *CLINVAR_INFO]
+    return (
+        site_lines([top[0], "##fileDate=2026-01-04", *top[1:]], first),
+        site_lines([top[0], "##fileDate=2026-02-01", *top[1:]], second),
+    )
+
+
+def gnomad(held: list[tuple[str, int, str, str]]) -> list[str]:
+    """A gnomAD-like source, with chromosomes named as there."""
+    draw = random.Random(4)  # noqa: S311
+    info = [
+        '##INFO=<ID=AC,Number=A,Type=Integer,Description="Allele count (synthetic)">',
+        '##INFO=<ID=AN,Number=1,Type=Integer,Description="Allele number (synthetic)">',
+        '##INFO=<ID=AF,Number=A,Type=Float,Description="Allele frequency (synthetic)">',
+        '##INFO=<ID=AF_grpmax,Number=A,Type=Float,Description="Highest frequency of a group (synthetic)">',
+        '##INFO=<ID=grpmax,Number=A,Type=String,Description="The group of the highest frequency (synthetic)">',
+        '##INFO=<ID=nhomalt,Number=A,Type=Integer,Description="Homozygous individuals (synthetic)">',
+    ]
+    rows = []
+    order = {name: number for number, name in enumerate(CHROMOSOME_LENGTHS)}
+    for chrom, pos, ref, alt in sorted(set(held), key=lambda key: (order[key[0]], key[1:])):
+        if draw.random() < 0.2:
+            continue
+        count = max(1, int(152_312 * draw.random() ** 6))
+        frequency = count / 152_312
+        rows.append(
+            f"{chrom}\t{pos}\t.\t{ref}\t{alt}\t.\tPASS\tAC={count};AN=152312;AF={frequency:.6g};"
+            f"AF_grpmax={min(1.0, frequency * draw.uniform(1, 3)):.6g};"
+            f"grpmax={draw.choice(['afr', 'amr', 'eas', 'nfe', 'sas'])};nhomalt={int(count * frequency / 2)}"
+        )
+    return [*header([], info), *rows]
+
+
 PEDIGREE = """#family\tindividual\tfather\tmother\tsex\tphenotype
 FAM1\tmother\t0\t0\t2\t1
 FAM1\tfather\t0\t0\t1\t1
@@ -233,11 +322,25 @@ FAM1\tdaughter\tfather\tmother\t2\t2
 """
 
 
+def annotation_sources() -> dict[str, list[str]]:
+    """Files of sources by their path below the examples."""
+    held = alleles(trio()) + alleles(panel())
+    first, second = clinvar(held)
+    return {
+        "inbox/annotations/clinvar/clinvar_20260104.vcf": first,
+        "later/annotations/clinvar/clinvar_20260201.vcf": second,
+        "inbox/annotations/gnomad/gnomad.genomes.v4.1.sites.vcf": gnomad(held),
+    }
+
+
 def main() -> None:
     """Write the examples."""
     INBOX.mkdir(parents=True, exist_ok=True)
     for name, lines in (("trio", trio()), ("structural", structural()), ("panel", panel())):
         (INBOX / f"{name}.vcf").write_text("\n".join(lines) + "\n")
+    for path, lines in annotation_sources().items():
+        (EXAMPLES / path).parent.mkdir(parents=True, exist_ok=True)
+        (EXAMPLES / path).write_text("\n".join(lines) + "\n")
     (INBOX / "trio.ped").write_text(PEDIGREE)
     (INBOX / "panel.yaml").write_text("reference_genome: GRCh38\n")
 

@@ -20,12 +20,31 @@ def print_report(instance: dg.DagsterInstance, definitions: dg.Definitions, out:
         partitions = sorted(instance.get_materialized_partitions(root))
         if not partitions:
             continue
-        below = _downstream(graph, root)
+        below = _downstream(graph, root) or [root]
         rows = [[name, *(_row_count(instance, key, name) for key in below)] for name in partitions]
         out("")
         out(f"{root.to_user_string()}: {len(partitions)} partitions")
         _print_table(["", *(key.path[-1] for key in below)], rows, out)
+    _print_whole_assets(instance, graph, out)
     return _print_checks(instance, graph, out)
+
+
+def _print_whole_assets(instance: dg.DagsterInstance, graph: Any, out: Out) -> None:
+    """Numbers and sentences of assets that are made as a whole, of the last time that something came of it."""
+    for key in sorted(graph.materializable_asset_keys, key=str):
+        event = None if graph.get(key).is_partitioned else instance.get_latest_materialization_event(key)
+        if event is None or event.asset_materialization is None:
+            continue
+        out("")
+        out(key.to_user_string())
+        for name, value in event.asset_materialization.metadata.items():
+            text = str(value.value)
+            if isinstance(value.value, int) or (isinstance(value.value, str) and _is_prose(text)):
+                out(f"  {name}: {text}".replace("\n", "\n    "))
+
+
+def _is_prose(text: str) -> bool:
+    return not text.startswith(("![", "|"))
 
 
 def _downstream(graph: Any, root: dg.AssetKey) -> list[dg.AssetKey]:

@@ -19,7 +19,12 @@ def demo(environment: Environment) -> int:
 
 
 def _drain(environment: Environment, *, report: bool) -> int:
-    from genomics_assets.commands.stack import dagster_variables, drop_examples, start_stack
+    from genomics_assets.commands.stack import (
+        dagster_variables,
+        drop_examples,
+        drop_later_examples,
+        start_stack,
+    )
 
     stack = start_stack(environment)
     if report:
@@ -34,6 +39,8 @@ def _drain(environment: Environment, *, report: bool) -> int:
         definitions = build_definitions()
         with DagsterInstance.get() as instance:
             status = drain(definitions, instance)
+            if report and drop_later_examples(environment):
+                status = max(status, drain(definitions, instance))
             if report:
                 from genomics_assets.demo_report import print_report
 

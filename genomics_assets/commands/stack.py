@@ -105,12 +105,16 @@ def dagster_variables(stack: Stack) -> Iterator[None]:
         os.environ.update(before)
 
 
-def drop_examples(environment: Environment, examples: Path = PROJECT / "examples" / "inbox") -> int:
+def drop_examples(
+    environment: Environment,
+    examples: Path = PROJECT / "examples" / "inbox",
+    marker_name: str = "examples-dropped",
+) -> int:
     """Copy the bundled examples into the inbox, once in the life of a home; returns how many were copied.
 
     Only into an inbox under the home: a folder or bucket of one's own gets no examples among its data.
     """
-    marker = environment.home / "examples-dropped"
+    marker = environment.home / marker_name
     inbox = Path(environment.inbox)
     if marker.exists() or not examples.is_dir() or not inbox.is_relative_to(environment.home):
         return 0
@@ -118,6 +122,11 @@ def drop_examples(environment: Environment, examples: Path = PROJECT / "examples
     copied = sum(_drop(file, inbox / file.relative_to(examples)) for file in files)
     marker.touch()
     return copied
+
+
+def drop_later_examples(environment: Environment) -> int:
+    """Copy new versions of the bundled examples into the inbox, once too: what changes shows when they are loaded."""
+    return drop_examples(environment, PROJECT / "examples" / "later", "later-examples-dropped")
 
 
 def shell_line(name: str, value: str) -> str:

@@ -36,6 +36,16 @@ class AnnotatedWarehouse(Warehouse):
         super().__init__(folder, postgres_url)
         self._clock = 1_700_000_000
 
+    def load(self, partition_key: str) -> dg.ExecuteInProcessResult:
+        """Take a VCF as far as its variants: what else becomes of it is not looked at here."""
+        self.instance.add_dynamic_partitions("vcf_files", [partition_key])
+        return self.job.execute_in_process(
+            instance=self.instance,
+            partition_key=partition_key,
+            asset_selection=[dg.AssetKey(["variants", name]) for name in ("vcf_files", "variants")],
+            raise_on_error=False,
+        )
+
     def put(self, source: str, name: str, content: str | bytes) -> Path:
         """Put a file into a source's folder, later than every other one."""
         path = self.inbox / "annotations" / source / name
