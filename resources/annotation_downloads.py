@@ -83,15 +83,19 @@ class _Arrival:
     body: Body | None = None
     requests: int = 0
 
-    def take(self, body: Body, stream: BinaryIO) -> TryAgain | None:
-        """Write what comes; None where the file is whole then."""
+    def take(self, body: Body, stream: BinaryIO, deadline: float) -> TryAgain | None:
+        """Write what comes until the deadline of the monotonic clock; None where the file is whole then."""
         self.body, self.size = body, body.start
+        # One that waits for whole pieces would wait for ever on a server that sends a byte now and then.
+        read = getattr(stream, "read1", stream.read)
         with self.path.open("r+b" if body.start else "wb") as file:
             file.truncate(body.start)
             file.seek(body.start)
-            while piece := stream.read(_PIECE):
+            while piece := read(_PIECE):
                 file.write(piece)
                 self.size += len(piece)
+                if time.monotonic() > deadline:
+                    return TryAgain("the server took too long")
         return ended(body, self.size)
 
     def forget(self) -> None:
@@ -107,6 +111,9 @@ class AnnotationDownloads(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     timeout_seconds: float = 60.0
     """How long a server may be silent."""
+
+    longest_seconds: float = 6 * 3600.0
+    """How long one answer may take."""
 
     attempts: int = 6
     """How often in a row a file is asked for in vain before it is given up; one that gained a megabyte begins anew."""
@@ -195,7 +202,7 @@ class AnnotationDownloads(dg.ConfigurableResource):  # type: ignore[type-arg]
         try:
             with self._asked(file, known, arrival) as (answer, stream):
                 if isinstance(answer, Body):
-                    return arrival.take(answer, stream)
+                    return arrival.take(answer, stream, time.monotonic() + self.longest_seconds)
                 return answer
         except FileNotFoundError:
             return Refused("there is no such file")
@@ -231,8 +238,7 @@ class AnnotationDownloads(dg.ConfigurableResource):  # type: ignore[type-arg]
             beside = RemoteFile(_with_ending(file.url, f".{algorithm}"), f"{file.name}.{algorithm}")
             arrival = _Arrival(path.with_name(f"{path.name}.{algorithm}"))
             try:
-                self._fetch(beside, Known(), arrival)
-                if arrival.size > _LONGEST_CHECKSUM_FILE:
+                if not self._fetch(beside, Known(), arrival) or arrival.size > _LONGEST_CHECKSUM_FILE:
                     continue
                 told = published_checksum(arrival.path.read_text("utf-8", "replace"), file.name, algorithm)
             except _RefusedError:

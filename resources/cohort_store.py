@@ -64,13 +64,6 @@ class CohortStore(dg.ConfigurableResource):  # type: ignore[type-arg]
     postgres: dg.ResourceDependency[PostgresResource]
     objects: dg.ResourceDependency[ObjectStoreResource]
 
-    def columns(self) -> Columns:
-        """The columns that an expression may name now."""
-        from resources.cohort_query import read_catalogue, source_names
-
-        with self.postgres.connection() as connection:
-            return Columns(read_catalogue(connection, source_names(connection)).held)
-
     def write(self, request: CohortRequest, run_id: str) -> CohortReport:
         """Write a cohort's files, replacing those of an earlier cohort of this name.
 

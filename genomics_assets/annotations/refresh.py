@@ -132,11 +132,19 @@ def remote_file(url: str) -> RemoteFile:
     except ValueError:
         parts = urlsplit("")
     name = unquote(posixpath.basename(parts.path))
-    shown = RemoteFile(url, name).shown[:200] if parts.scheme else url[:80]
+    shown = RemoteFile(url, name).shown[:200]
+    if "@" in parts.netloc:
+        raise InputError(
+            f"the URL of {shown!r} holds a user or password", remedy="take them out; settings files are no place for secrets"
+        )  # fmt: skip
     if parts.scheme not in SCHEMES or (parts.scheme != "file" and not parts.hostname):
         raise InputError(
             f"{shown!r} is no address that can be asked", remedy="write it as https://…, http://…, s3://… or file:///…"
         )  # fmt: skip
+    if parts.scheme in ("http", "https") and not re.fullmatch("[!-~]+", url):
+        raise InputError(
+            f"the URL of {shown!r} holds blanks or letters beyond ASCII", remedy="percent-encode them"
+        )
     if not _FILE_NAME.fullmatch(name) or ending_of(Path(name)) is None:
         raise InputError(
             f"{shown!r} does not end in the name of a source's file",

@@ -168,6 +168,11 @@ def lab(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 def test_every_current_variant_once_in_the_order_of_a_genome(lab: Lab) -> None:
+    # What a load left that no file stands on any more.
+    lab.execute(
+        "INSERT INTO genomics.variants (chrom, pos_range, pos, end_pos, ref, alt, load_batch_id) "
+        "VALUES ('chr1', '[5,6)', 5, 5, 'A', 'C', gen_random_uuid())"
+    )
     assert lab.keys("all") == ALL
     table = pq.read_table(lab.file("all", "variants.parquet"))
     assert "rs111" not in table["rs_id"].to_pylist()
@@ -247,7 +252,7 @@ def test_the_vcf_is_whole_bgzf_with_its_history_in_the_header(lab: Lab) -> None:
         ("clinvar_sig in ['Pathogenic', 'Benign']", [ALL[2], ALL[3]], 5),
         ("clinvar_sig like 'Patho%' && filter == 'PASS'", [ALL[0], ALL[2]], 5),
         ("filter like '%LowDP%'", [ALL[3]], 2),
-        ("gnomad.ac > 1000000000000", [ALL[3]], 4),
+        ("ac > 1000000000000", [ALL[3]], 4),
         ("clinvar.reviewed or chrom == 'chrX'", [ALL[2], ALL[7]], 5),
         ("sig == 'a=b;c,100%:d e\tf'", [ALL[0]], 5),
         ("variant_type not in ['snp'] and pos between 300 and 500", [ALL[1], ALL[5]], 0),
@@ -365,13 +370,6 @@ def test_what_cannot_be_used_is_told_and_not_tried_again(lab: Lab, config: dict[
     assert "Remedy: " in failure(result)
     assert not [event for event in result.all_events if event.is_step_up_for_retry]
     assert not (lab.objects / "escape").exists()
-
-
-def test_a_bare_alias_of_one_source_names_its_column_and_columns_are_listed(lab: Lab) -> None:
-    columns = lab.resources["cohorts"].columns()
-    labels = [column.label for column in columns.all]
-    assert {"gnomad.af", "clinvar.sig", "consequence", "hwe_p"} <= set(labels)
-    assert columns.find("ac", 1).label == "gnomad.ac"
 
 
 def test_blocks_hold_what_was_written(tmp_path: Path) -> None:

@@ -293,6 +293,25 @@ def test_a_silent_server_is_given_up(lab: Lab) -> None:
     assert lab.files() == []
 
 
+def test_a_server_that_drips_is_given_up(lab: Lab) -> None:
+    def drip(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(FIRST)))
+        handler.end_headers()
+        for byte in FIRST[:20]:
+            handler.wfile.write(bytes([byte]))
+            handler.wfile.flush()
+            time.sleep(0.1)
+
+    lab.publisher.then(drip)
+    lab.downloads = AnnotationDownloads(
+        postgres=lab.downloads.postgres, inbox=lab.downloads.inbox, longest_seconds=0.15, attempts=1
+    )
+    with pytest.raises(DownloadError, match="took too long"):
+        lab.refresh()
+    assert lab.files() == []
+
+
 def test_nobody_listens(lab: Lab) -> None:
     with pytest.raises(DownloadError, match="refused"):
         lab.refresh("http://127.0.0.1:9/a.vcf.gz")
@@ -360,11 +379,14 @@ def test_a_page_in_place_of_a_checksum_counts_as_none(lab: Lab) -> None:
 
 
 def test_secrets_of_a_url_are_neither_kept_nor_told(lab: Lab) -> None:
-    secret = lab.publisher.url.replace("http://", "http://ann:hunter2@") + "/pub/a.vcf.gz?token=hunter2"
-    # Python's client takes no user in a URL; only what is told of it counts here.
-    with pytest.raises(DownloadError) as refused:
-        lab.refresh(secret)
+    with pytest.raises(InputError, match="holds a user or password") as refused:
+        remote_file("https://ann:hunter2@host/a.vcf.gz")
     assert "hunter2" not in str(refused.value)
+    lab.publisher.then(status(404))
+    with pytest.raises(DownloadError) as failed:
+        lab.refresh(f"{lab.publisher.url}/pub/a.vcf.gz?token=hunter2")
+    assert "hunter2" not in str(failed.value)
+    lab.publisher.then(whole(FIRST))
     lab.refresh(f"{lab.publisher.url}/pub/a.vcf.gz?token=hunter2")
     assert lab.state("url") == (f"{lab.publisher.url}/pub/a.vcf.gz",)
     # Tokens change; the file does not.
@@ -470,6 +492,8 @@ sources:
         ("sources: {'../x': {url: 'https://host/a.vcf'}}", "cannot name a table"),
         ("sources: {a: {url: 'ftp://host/a.vcf'}}", "no address that can be asked"),
         ("sources: {a: {url: 'https:///a.vcf'}}", "no address that can be asked"),
+        ("sources: {a: {url: 'https://host/b c/a.vcf'}}", "percent-encode"),
+        ("sources: {a: {url: 'https://host/é/a.vcf'}}", "percent-encode"),
         ("sources: {a: {url: 'https://host/'}}", "does not end in the name"),
         ("sources: {a: {url: 'https://host/.a.vcf'}}", "does not end in the name"),
         ("sources: {a: {url: 'https://host/a.zip'}}", "does not end in the name"),
