@@ -27,11 +27,11 @@ ROW_GROUP_ROWS = 122_880
 # What a record holds in columns of its own, or what does not describe the variant.
 _OUTSIDE_INFO = {"chrom", "pos", "end_pos", "rs_id", "ref", "alt", "qual", "filter"}
 _TYPES = {"text": "String", "integer": "Integer", "real": "Float", "double": "Float", "boolean": "Flag"}
-# VCF 4.3, section 1.2; the percent sign first.
+# VCF 4.3, section 1.2, without the colon, which parts nothing in INFO; the percent sign first.
 _ENCODED = (
-    ("%", "%25"), (";", "%3B"), ("=", "%3D"), (",", "%2C"), (":", "%3A"), ("\t", "%09"), ("\r", "%0D"), ("\n", "%0A"),
+    ("%", "%25"), (";", "%3B"), ("=", "%3D"), (",", "%2C"), ("\t", "%09"), ("\r", "%0D"), ("\n", "%0A"),
 )  # fmt: skip
-_TO_ENCODE = "[%;=,:\t\r\n]"
+_TO_ENCODE = "[%;=,\t\r\n]"
 _LARGEST_VCF_INTEGER = 2**31 - 1
 
 

@@ -211,7 +211,7 @@ def test_bcftools_reads_the_vcf_without_a_complaint(lab: Lab, tmp_path: Path) ->
     assert told.stderr == ""
     lines = [line.split("|") for line in told.stdout.splitlines()]
     assert [(line[0], int(line[1]), line[3], line[4]) for line in lines] == ALL
-    assert lines[0][2:] == ["rs5", "T", "C", "99", "PASS", "0.001", "a%3Db%3Bc%2C100%25%3Ad e%09f", ".", "."]
+    assert lines[0][2:] == ["rs5", "T", "C", "99", "PASS", "0.001", "a%3Db%3Bc%2C100%25:d e%09f", ".", "."]
     assert lines[1][9:] == [".", "5000"]
     assert lines[2][7:] == ["0.01", "Pathogenic", "1", "."]
     assert lines[3][5:7] == [".", "LowQual;LowDP"]
