@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ROW_GROUP_ROWS = 122_880
+ROW_GROUP_BYTES = 64 << 20
 # What a record holds in columns of its own, or what does not describe the variant.
 _OUTSIDE_INFO = {"chrom", "pos", "end_pos", "rs_id", "ref", "alt", "qual", "filter"}
 _TYPES = {"text": "String", "integer": "Integer", "real": "Float", "double": "Float", "boolean": "Flag"}
@@ -84,11 +85,13 @@ class _ParquetFile:
     writer: Any
     held: list[pa.RecordBatch] = field(default_factory=list)
     rows: int = 0
+    size: int = 0
 
     def write(self, batch: pa.RecordBatch) -> None:
         self.held.append(batch)
         self.rows += batch.num_rows
-        if self.rows >= ROW_GROUP_ROWS:
+        self.size += batch.nbytes
+        if self.rows >= ROW_GROUP_ROWS or self.size >= ROW_GROUP_BYTES:
             self.flush()
 
     def flush(self) -> None:
@@ -97,7 +100,7 @@ class _ParquetFile:
         if self.rows:
             batches = [batch.cast(self.schema) for batch in self.held]
             self.writer.write_table(pa.Table.from_batches(batches, self.schema), row_group_size=self.rows)
-        self.held, self.rows = [], 0
+        self.held, self.rows, self.size = [], 0, 0
 
 
 def _described(schema: pa.Schema, columns: Sequence[Column]) -> pa.Schema:
