@@ -57,6 +57,36 @@ def moved(original: Input, times: int) -> Input:
     return Input(path, **{name: value for name, value in asdict(original).items() if name != "path"})
 
 
+def sites_of(original: Input, every: int) -> Input:
+    """Every so many records of a file, without their INFO: variants that a source of the original's content annotates."""
+    name = original.path.name.partition(".")[0]
+    path = original.path.with_name(f"{name}_every_{every}.vcf.gz")
+    truth = path.with_suffix(".json")
+    if not truth.exists():
+        print(f"making {path}", flush=True)
+        counts = {"records": 0, "alleles": 0}
+        unfinished = path.with_name(f".{path.name}")
+        write_bgzf(unfinished, _sites_text(original.path, every, counts))
+        unfinished.rename(path)
+        truth.write_text(json.dumps(counts))
+    return Input(path, **json.loads(truth.read_text()))
+
+
+def _sites_text(path: Path, every: int, counts: dict[str, int]) -> Iterator[bytes]:
+    number = 0
+    with gzip.open(path, "rb") as text:
+        for line in text:
+            if line.startswith(b"#"):
+                yield line
+                continue
+            number += 1
+            if number % every == 0:
+                columns = line.split(b"\t", 7)
+                counts["records"] += 1
+                counts["alleles"] += columns[4].count(b",") + 1
+                yield b"\t".join([*columns[:7], b".\n"])
+
+
 def _moved_text(path: Path, bases: int) -> Iterator[bytes]:
     held: list[bytes] = []
     with gzip.open(path, "rb") as text:

@@ -78,7 +78,7 @@ class Loader:
     def prepare_peer(self) -> None:
         """Make the peer's environment and tables."""
         self._peer = peer_command()
-        _run([*self._peer, "init", self.server.make("peer_template")])
+        run_process([*self._peer, "init", self.server.make("peer_template")])
 
     def ours(self, file: Path, database: str | None = None, *, full: bool = False) -> Run:
         """Load by our assets, into a fresh database or the given one."""
@@ -96,12 +96,12 @@ class Loader:
             str(file),
             str(self._folder),
         ]
-        return self._timed(lambda: _run([*command, *(["--full"] if full else [])]))
+        return self._timed(lambda: run_process([*command, *(["--full"] if full else [])]))
 
     def peers(self, file: Path) -> Run:
         """Load by the peer, with its default options."""
         url = self.server.make("peer", "peer_template")
-        return self._timed(lambda: _run([*self._peer, "load", url, str(file)]))
+        return self._timed(lambda: run_process([*self._peer, "load", url, str(file)]))
 
     def floor(self, rows: ReadyRows) -> Run:
         """COPY of rows that are ready, into the same table with the same indexes, over one connection."""
@@ -199,7 +199,7 @@ def _copy_in(url: str, rows: ReadyRows) -> dict[str, Any]:
     return {"wall": wall, "client_cpu": used, "peak_mb": 0.0, "rows": cursor.rowcount}
 
 
-def _run(command: list[str]) -> dict[str, Any]:
+def run_process(command: list[str]) -> dict[str, Any]:
     """Run a process that prints one line of JSON at its end."""
     # With its cache of compiled modules, as Python works where nobody turned that off.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}

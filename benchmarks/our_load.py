@@ -58,7 +58,7 @@ def load(url: str, file: Path, folder: Path, *, full: bool) -> dict[str, float]:
         "load_wall": loaded,
         "copy_wall": float(event.metadata["seconds"].value),  # type: ignore[arg-type]
         "client_cpu": spent.user + spent.system - cpu.user - cpu.system,
-        "peak_mb": _peak_mb(),
+        "peak_mb": peak_mb(),
         "rows": int(event.metadata["loaded"].value),  # type: ignore[call-overload]
     }
 
@@ -71,7 +71,7 @@ def _drop(file: Path, inbox: Path) -> str:
     return file.name.partition(".")[0]
 
 
-def _peak_mb() -> float:
+def peak_mb() -> float:
     """Peak resident memory. Not getrusage's: that one begins with the memory of the process that forked this one."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):

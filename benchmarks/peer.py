@@ -11,11 +11,10 @@ from benchmarks.inputs import cache_folder
 
 PEER = "vcf-pg-loader"
 PEER_VERSION = "0.5.4"
-_SCRIPT = Path(__file__).with_name("peer_load.py")
 
 
-def peer_command() -> list[str]:
-    """The command that runs `peer_load.py`; makes the environment where it is missing.
+def peer_command(script: str = "peer_load.py") -> list[str]:
+    """The command that runs a script of this folder by the peer; makes its environment where it is missing.
 
     Raises:
         RuntimeError: the package index does not give the peer.
@@ -39,4 +38,4 @@ def peer_command() -> list[str]:
         if asked.returncode:
             raise RuntimeError(f"{PEER} {PEER_VERSION} cannot be installed: {asked.stderr.strip()[-400:]}")
         done.touch()
-    return [str(python), str(_SCRIPT)]
+    return [str(python), str(Path(__file__).with_name(script))]

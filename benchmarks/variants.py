@@ -83,12 +83,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if asked.rounds:
         sizes = replace(sizes, rounds=asked.rounds)
     wanted = set(asked.only or SECTIONS)
-    print(_machine(), flush=True)
+    print(machine(), flush=True)
     figures: dict[str, Any] = {}
     targets: list[Target] = []
     with benchmark_home() as home:
         if "latency" in wanted:
-            _say("one dropped file, from the sensor's tick to its rows")
+            say("one dropped file, from the sensor's tick to its rows")
             drops = drop_files(home, 2 if asked.quick else 5)
             figures["latency"] = [asdict(drop) for drop in drops]
             targets += latency_targets(drops)
@@ -96,15 +96,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if wanted & {"load", "memory", "growth", "queries"}:
             loader = Loader(BenchmarkServer(home))
             targets += _measure(loader, sizes, wanted, figures)
-    _say("targets")
+    say("targets")
     print_table(["", "measured", "target", ""], [target.row() for target in targets])
-    print(f"written to {_write(figures, targets)}")
+    print(f"written to {write_figures(figures, targets)}")
     return 0
 
 
 def _measure(loader: Loader, sizes: Sizes, wanted: set[str], figures: dict[str, Any]) -> Iterator[Target]:
     if "load" in wanted:
-        _say("loads, on a fresh database each")
+        say("loads, on a fresh database each")
         loader.prepare_peer()
         done = {name: race(loader, file, sizes.rounds) for name, file in inputs(sizes).items()}
         figures["load"] = {name: {"filled": loads.filled, **_as_dicts(loads)} for name, loads in done.items()}
@@ -112,13 +112,13 @@ def _measure(loader: Loader, sizes: Sizes, wanted: set[str], figures: dict[str, 
         for name, loads in done.items():
             yield from load_targets(name, loads)
     if "memory" in wanted:
-        _say("memory")
+        say("memory")
         by_size = memory(loader, sizes.records, sizes.large)
         figures["memory"] = {records: asdict(run) for records, run in by_size.items()}
         print_memory(by_size)
         yield from memory_targets(by_size)
     if wanted & {"growth", "queries"}:
-        _say(
+        say(
             f"growth: {sizes.loads} loads of {sizes.records:,} records, and then as many again as at the begin"
         )
         file = generated("csq", sizes.records, consequences=True)
@@ -126,7 +126,7 @@ def _measure(loader: Loader, sizes: Sizes, wanted: set[str], figures: dict[str, 
         figures["growth"] = {"first": [asdict(run) for run in first], "later": [asdict(run) for run in later]}
         yield growth_target(first, later, sizes)
     if "queries" in wanted:
-        _say("queries")
+        say("queries")
         answers = ask(loader.server.database("grown"))
         figures["queries"] = {name: asdict(answer) for name, answer in answers.items()}
         print_answers(answers)
@@ -255,11 +255,13 @@ def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     sys.stdout.flush()
 
 
-def _say(title: str) -> None:
+def say(title: str) -> None:
+    """A heading of what is printed."""
     print(f"\n## {title}", flush=True)
 
 
-def _machine() -> str:
+def machine() -> str:
+    """When and where this is measured, in one line."""
     memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     load = os.getloadavg()[0]
     return (
@@ -272,11 +274,12 @@ def _as_dicts(loads: Loads) -> dict[str, Any]:
     return {contestant: [asdict(run) for run in runs] for contestant, runs in loads.runs.items()}
 
 
-def _write(figures: dict[str, Any], targets: list[Target]) -> Path:
+def write_figures(figures: dict[str, Any], targets: list[Target], of: str = "") -> Path:
+    """Keep what was measured, with the targets; `of` is added to the file's name."""
     RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{time.strftime('%Y-%m-%d_%H%M')}.json"
+    path = RESULTS / f"{time.strftime('%Y-%m-%d_%H%M')}{of and '_' + of}.json"
     told = [{**asdict(target), "is_met": target.is_met} for target in targets]
-    path.write_text(json.dumps({"machine": _machine(), "targets": told, **figures}, indent=1) + "\n")
+    path.write_text(json.dumps({"machine": machine(), "targets": told, **figures}, indent=1) + "\n")
     return path
 
 

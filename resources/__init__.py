@@ -18,8 +18,10 @@ def default_resources(
         inbox_url: a folder or `s3://…`.
         object_store_url: `file://…` or `s3://…`.
     """
+    from resources.annotation_downloads import AnnotationDownloads
     from resources.annotation_io_manager import AnnotationIOManager
     from resources.annotation_warehouse import AnnotationWarehouse
+    from resources.cohort_store import CohortStore
     from resources.drop_ledger import DropLedgerResource
     from resources.inbox import InboxResource
     from resources.jobs import BmdJobs, ComsaJobs, GwasJobs
@@ -41,18 +43,21 @@ def default_resources(
     warehouse = VariantWarehouse(postgres=postgres)
     annotations = AnnotationWarehouse(postgres=postgres)
     lake = VariantLake(objects=objects)
+    inbox = InboxResource(url=inbox_url, drop_ledger=ledger)
     return {
         "postgres": postgres,
         "mongo": mongo,
         "objects": objects,
         "drop_ledger": ledger,
-        "inbox": InboxResource(url=inbox_url, drop_ledger=ledger),
+        "inbox": inbox,
+        "annotation_downloads": AnnotationDownloads(postgres=postgres, inbox=inbox),
         "warehouse": warehouse,
         "lake": lake,
         "comsa_jobs": ComsaJobs(postgres=postgres, objects=objects),
         "bmd_jobs": BmdJobs(postgres=postgres),
         "gwas_jobs": GwasJobs(postgres=postgres, mongo=mongo),
         "zygotrix": ZygotrixStore(mongo=mongo, objects=objects),
+        "cohorts": CohortStore(postgres=postgres, objects=objects),
         "annotation_warehouse": annotations,
         "annotations_io": AnnotationIOManager(annotation_warehouse=annotations),
         "postgres_io": PostgresIOManager(postgres=postgres),

@@ -66,10 +66,53 @@ def read_batches(
     Raises:
         LookupError: no such table, or no such column in it.
     """
+    readings, query, values = _select(connection, table, columns, where, order_by)
+    yield from _batches(connection, readings, query, values, batch_bytes)
+
+
+def query_schema(columns: Sequence[PostgresColumn]) -> pa.Schema:
+    """The schema of what `read_query` gives for these columns."""
+    import pyarrow as pa
+
+    return pa.schema([(reading.name, reading.type) for reading in map(_reading, columns)])
+
+
+def read_query(
+    connection: psycopg.Connection[Any],
+    query: sql.Composable,
+    values: Sequence[Any],
+    columns: Sequence[PostgresColumn],
+    *,
+    batch_bytes: int = 4 << 20,
+) -> Iterator[pa.RecordBatch]:
+    """Rows of a query as record batches, in the query's order; types come back as those of `read_batches`.
+
+    Args:
+        connection: is busy until the iterator is exhausted or closed.
+        query: a SELECT.
+        values: its parameters; COPY takes none, so psycopg quotes them as literals.
+        columns: what the query gives, by name and type.
+        batch_bytes: bytes of CSV for one batch.
+    """
+    from psycopg import sql
+
+    readings = [_reading(column) for column in columns]
+    copy = sql.SQL("COPY (SELECT {} FROM ({}) AS result) TO STDOUT (FORMAT csv)").format(
+        _expressions(readings), query
+    )
+    yield from _batches(connection, readings, copy, values, batch_bytes)
+
+
+def _batches(
+    connection: psycopg.Connection[Any],
+    readings: Sequence[_Reading],
+    query: sql.Composed,
+    values: Sequence[Any],
+    batch_bytes: int,
+) -> Iterator[pa.RecordBatch]:
     import pyarrow as pa
     import pyarrow.csv
 
-    readings, query, values = _select(connection, table, columns, where, order_by)
     csv_types = {
         f"{at}.{part}": kind for at, reading in enumerate(readings) for part, kind in enumerate(reading.csv)
     }
@@ -196,20 +239,25 @@ def _select(
         if name not in {column.name for column in known}:
             raise LookupError(_no_column(table, name, [column.name for column in known]))
     clause, values = condition(where or {}, known, table)
-    expressions = [
-        sql.SQL(part).format(sql.Identifier(reading.name))
-        for reading in readings
-        for part in reading.selected
-    ]
     order = (
         sql.SQL(" ORDER BY {}").format(sql.SQL(", ").join(map(sql.Identifier, order_by)))
         if order_by
         else sql.SQL("")
     )
     query = sql.SQL("COPY (SELECT {} FROM {} WHERE {}{}) TO STDOUT (FORMAT csv)").format(
-        sql.SQL(", ").join(expressions), table_identifier(table), clause, order
+        _expressions(readings), table_identifier(table), clause, order
     )
     return readings, query, values
+
+
+def _expressions(readings: Sequence[_Reading]) -> sql.Composed:
+    from psycopg import sql
+
+    return sql.SQL(", ").join(
+        sql.SQL(part).format(sql.Identifier(reading.name))
+        for reading in readings
+        for part in reading.selected
+    )
 
 
 def _readings(

@@ -153,6 +153,25 @@ class InboxResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         with self._place.local(original(uri)) as path:
             yield path
 
+    @contextmanager
+    def deliver(self, path: str) -> Iterator[Path]:
+        """A local path to fill; what is there when the block ends without an error is dropped, in one step.
+
+        Nothing looks at the file before that. A block that leaves no file drops nothing.
+
+        Args:
+            path: where the file goes, below the inbox.
+
+        Raises:
+            InboxError: when the inbox cannot be written to, or the path leads out of it.
+        """
+        if not is_inside(path) or any(is_ignored(segment) for segment in path.split("/")):
+            raise InboxError(
+                f"{storable(path)!r} is no place in the inbox. Remedy: name a plain path below it."
+            )
+        with self._place.deliver(path) as unfinished:
+            yield unfinished
+
     # -- finding one drop ----------------------------------------------------------------------------------------------
 
     def _recorded_path(self, kind: DropKind, partition_key: str) -> str | None:
@@ -236,6 +255,8 @@ class _Place(Protocol):
 
     def local(self, address: str) -> AbstractContextManager[Path]: ...
 
+    def deliver(self, path: str) -> AbstractContextManager[Path]: ...
+
 
 class _Folder:
     """An inbox on the local disk."""
@@ -270,6 +291,28 @@ class _Folder:
         if not path.exists():
             raise _gone(str(path))
         return nullcontext(path)
+
+    @contextmanager
+    def deliver(self, path: str) -> Iterator[Path]:
+        target = Path(f"{self.path}/{path}")
+        # Hidden, hence ignored; the same name each time, so that a killed writer leaves at most one behind.
+        unfinished = target.with_name(f".arriving-{target.name}")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            unfinished.unlink(missing_ok=True)
+        except OSError as error:
+            raise InboxError(
+                f"{storable(str(target))} cannot be written: {error.strerror or error}. Remedy: check the folder's "
+                "permissions, and GENOMICS_INBOX."
+            ) from error
+        try:
+            yield unfinished
+            if unfinished.exists():
+                with unfinished.open("rb") as file:
+                    os.fsync(file.fileno())
+                unfinished.replace(target)
+        finally:
+            unfinished.unlink(missing_ok=True)
 
     def _walk(self, top: str, prefix: str | None = None) -> _Listing:
         found = _Listing([])
@@ -368,6 +411,15 @@ class _Bucket:
                 else:
                     self._get_folder(source, target)
             yield target
+
+    @contextmanager
+    def deliver(self, path: str) -> Iterator[Path]:
+        with tempfile.TemporaryDirectory(prefix="genomics-inbox-") as folder:
+            unfinished = Path(folder) / _short_name(path.rpartition("/")[2])
+            yield unfinished
+            if unfinished.exists():
+                with self._explained():
+                    self._files.put_file(str(unfinished), f"{self.prefix}/{path}")
 
     def _get_folder(self, source: str, target: Path) -> None:
         below = [path for path in self._files.find(source) if is_inside(path.removeprefix(f"{source}/"))]

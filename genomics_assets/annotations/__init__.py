@@ -1,4 +1,4 @@
-"""Annotation sources: a dropped ClinVar or gnomAD file becomes a table, and the variants carry its fields."""
+"""Annotation sources: a dropped ClinVar or gnomAD file becomes a table, whose fields variants carry and cohorts are cut by."""
 
 from typing import TYPE_CHECKING
 
@@ -7,7 +7,7 @@ if TYPE_CHECKING:
 
 
 def definitions() -> "dg.Definitions":
-    """Assets, checks, the job that takes one source, and the sensor that asks for it."""
+    """Assets, checks, the jobs, the sensor that asks for a dropped source, and the downloads that are configured."""
     import warnings
 
     import dagster as dg
@@ -18,6 +18,8 @@ def definitions() -> "dg.Definitions":
         warnings.simplefilter("ignore", category=dg.PreviewWarning)
         from genomics_assets.annotations.assets import annotated_variants, annotation_source, assets
         from genomics_assets.annotations.checks import checks
+        from genomics_assets.annotations.cohort_assets import cohort_assets, filter_cohort
+        from genomics_assets.annotations.refresh_assets import refresh_definitions
     from genomics_assets.annotations.partitions import ANNOTATION_DROPS, annotation_partitions
     from sensors.file_drops import file_drop_sensor
 
@@ -32,11 +34,14 @@ def definitions() -> "dg.Definitions":
         selection=dg.AssetSelection.assets(annotated_variants),
         description="One annotation pass: all loads and versions of sources that wait.",
     )
-    return dg.Definitions(
-        assets=assets,
-        asset_checks=checks,
-        jobs=[load_annotation, annotate_variants],
-        sensors=[
-            file_drop_sensor(ANNOTATION_DROPS, job=load_annotation, partitions_def=annotation_partitions)
-        ],
+    return dg.Definitions.merge(
+        dg.Definitions(
+            assets=[*assets, *cohort_assets],
+            asset_checks=checks,
+            jobs=[load_annotation, annotate_variants, filter_cohort],
+            sensors=[
+                file_drop_sensor(ANNOTATION_DROPS, job=load_annotation, partitions_def=annotation_partitions)
+            ],
+        ),
+        refresh_definitions(),
     )

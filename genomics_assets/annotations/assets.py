@@ -12,6 +12,7 @@ import dagster as dg
 from pydantic import Field
 
 from genomics_assets.annotations.partitions import ANNOTATION_DROPS, annotation_partitions
+from genomics_assets.annotations.refresh_assets import freshness
 from genomics_assets.annotations.source_load import Likeness, Rollback, SourceLoad
 from genomics_assets.automation import once_for_all_that_waits
 from genomics_assets.variants.assets import OWNERS, RETRIES, variants
@@ -44,6 +45,7 @@ class VersionConfig(dg.Config):
     kinds={"vcf", "postgres"},
     retry_policy=RETRIES,
     backfill_policy=dg.BackfillPolicy.multi_run(1),
+    freshness_policy=freshness("monthly"),
     code_version="1",
 )
 def annotation_source(

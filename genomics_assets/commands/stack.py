@@ -59,6 +59,8 @@ class Stack:
         optional = {
             "GENOMICS_S3_ENDPOINT_URL": environment.s3_endpoint_url,
             "GENOMICS_REFERENCE_FASTA": environment.reference_fasta and str(environment.reference_fasta),
+            "GENOMICS_ANNOTATION_REFRESH": environment.annotation_refresh
+            and str(environment.annotation_refresh),
         }
         return {
             "GENOMICS_HOME": str(environment.home),
