@@ -6,8 +6,8 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from conftest import Bench
 from dagster._grpc.impl import get_external_sensor_execution
+from ledger_harness import Bench
 
 from genomics_assets.drops import DropKind
 from resources.drop_ledger import DropLedgerResource, Request
