@@ -99,13 +99,11 @@ class Document(Part):
         collection: where it is stored.
         natural_key: the fields that name what it is about, whatever its `_id`.
         secret_fields: never shown anywhere, quarantine included.
-        personal_fields: never in events, metadata, previews and errors.
     """
 
     collection: ClassVar[str]
     natural_key: ClassVar[tuple[str, ...]] = ("_id",)
     secret_fields: ClassVar[frozenset[str]] = frozenset()
-    personal_fields: ClassVar[frozenset[str]] = frozenset()
 
     id: Identifier = Field(default="", validation_alias="_id", serialization_alias="_id")
 
@@ -162,7 +160,6 @@ class User(Document):
     collection = "users"
     natural_key = ("email",)
     secret_fields = frozenset({"password_hash"})
-    personal_fields = frozenset({"email", "full_name", "password_hash"})
     field_aliases = {
         "id": "_id",
         "user_role": "role",
@@ -212,7 +209,6 @@ class Conversation(Document):
     """A conversation with the assistant, with its messages."""
 
     collection = "conversations"
-    personal_fields = frozenset({"title", "messages", "context"})
     field_aliases = {"id": "_id"}
 
     user_id: Identifier

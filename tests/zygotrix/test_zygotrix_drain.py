@@ -7,7 +7,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from application import Application, checks
+from zygotrix_application import Application, checks
 
 from resources.mongo import MongoResource
 from sensors.drain import drain
@@ -15,7 +15,7 @@ from sensors.drain import drain
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "inbox" / "zygotrix"
 
 
-@pytest.mark.parametrize("mongo", ["embedded"], indirect=True)
+@pytest.mark.parametrize("fresh_mongo_url", ["embedded"], indirect=True)
 def test_the_bundled_examples_fill_the_collections(
     tmp_path: Path, mongo: MongoResource, postgres_url: str
 ) -> None:
