@@ -66,7 +66,10 @@ def fill_targets(
     from psycopg import sql
 
     columns = sql.SQL(", ").join(
-        sql.SQL("{} {}").format(sql.Identifier(c), sql.SQL(SEED_TYPES[c])) for c in SEED_COLUMNS
+        [
+            *(sql.SQL("{} {}").format(sql.Identifier(c), sql.SQL(SEED_TYPES[c])) for c in SEED_COLUMNS),
+            *(sql.SQL("{} boolean").format(_changed(c)) for c in SEED_COLUMNS),
+        ]
     )
     connection.execute("SET LOCAL work_mem = '128MB'")
     connection.execute("SET LOCAL enable_partitionwise_join = on")
@@ -118,13 +121,16 @@ def _add_targets(
         sql.SQL(
             """
             INSERT INTO annotation_targets
-            SELECT v.chrom, v.variant_id, {new}
+            SELECT v.chrom, v.variant_id, {new}, {changed}
             FROM genomics.variants AS v {joins} CROSS JOIN LATERAL (SELECT {targets}) AS t
             WHERE {scope} AND ROW({old}) IS DISTINCT FROM ROW({new})
             """
         ).format(
             new=_columns("t"),
             old=_columns("v"),
+            changed=sql.SQL(", ").join(
+                sql.SQL("v.{0} IS DISTINCT FROM t.{0}").format(sql.Identifier(c)) for c in SEED_COLUMNS
+            ),
             joins=sql.SQL(" ").join(joins),
             targets=sql.SQL(", ").join(targets),
             scope=scope,
@@ -139,15 +145,9 @@ def update_variants(connection: "psycopg.Connection[Any]") -> tuple[int, dict[st
 
     connection.execute("ANALYZE annotation_targets")
     counted = sql.SQL(", ").join(
-        sql.SQL("count(*) FILTER (WHERE v.{0} IS DISTINCT FROM t.{0})").format(sql.Identifier(c))
-        for c in SEED_COLUMNS
+        sql.SQL("count(*) FILTER (WHERE {})").format(_changed(c)) for c in SEED_COLUMNS
     )
-    row = connection.execute(
-        sql.SQL(
-            "SELECT {} FROM annotation_targets AS t JOIN genomics.variants AS v "
-            "ON v.chrom = t.chrom AND v.variant_id = t.variant_id"
-        ).format(counted)
-    ).fetchone()
+    row = connection.execute(sql.SQL("SELECT {} FROM annotation_targets").format(counted)).fetchone()
     own = sql.SQL(", ").join(
         sql.SQL("{}, v.{}").format(sql.Literal(column), sql.Identifier(column)) for column in SEED_COLUMNS
     )
@@ -206,6 +206,13 @@ def _columns(alias: str) -> "sql.Composable":
     return sql.SQL(", ").join(
         sql.SQL("{}.{}").format(sql.SQL(alias), sql.Identifier(c)) for c in SEED_COLUMNS
     )
+
+
+def _changed(column: str) -> "sql.Identifier":
+    """What tells, of a row to change, whether this column of it changes."""
+    from psycopg import sql
+
+    return sql.Identifier(f"{column} changes")
 
 
 def _alias(source: RegisteredSource) -> str:
