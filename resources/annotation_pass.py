@@ -6,13 +6,13 @@ rows whose values change, and no other. A source's value goes before the file's 
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from genomics_assets.annotations.field_config import SEED_COLUMNS, SEED_TYPES, SEED_WIDTHS
-from resources.annotation_tables import KEYS, LONGEST_NAME, anno_table, name_of, patiently, same_key
+from resources.annotation_tables import LONGEST_NAME, anno_table, name_of, patiently, same_key
 
 if TYPE_CHECKING:
     import psycopg
@@ -234,29 +234,21 @@ def view_column(source: str, alias: str) -> str:
     return f"{name[: LONGEST_NAME - 9]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
-def make_view(connection: "psycopg.Connection[Any]", sources: Sequence[RegisteredSource]) -> None:
-    """Make the view that has each variant with every column of every source, in the order of registration."""
+def make_view(
+    connection: "psycopg.Connection[Any]", registered: Callable[[], Sequence[RegisteredSource]]
+) -> None:
+    """Make the view that has each variant with every column of every source, in the order of registration.
+
+    Args:
+        connection: has the view's lock from here to the end of its transaction.
+        registered: gives the sources, those included that the last owner of the lock has registered.
+    """
     import psycopg
     from psycopg import sql
 
-    columns = [
-        sql.SQL("{}.{} AS {}").format(
-            sql.SQL(_alias(source)), sql.Identifier(alias), sql.Identifier(view_column(source.name, alias))
-        )
-        for source in sources
-        for alias in source.aliases
-    ]
-    joins = [
-        sql.SQL("LEFT JOIN {} AS {} ON {}").format(
-            name_of(anno_table(source.name)), sql.SQL(_alias(source)), same_key(_alias(source), "v")
-        )
-        for source in sources
-    ]
-    body = sql.SQL("VIEW {} AS SELECT {} FROM genomics.variants AS v {}").format(
-        name_of(VIEW), sql.SQL(", ").join([sql.SQL("v.*"), *columns]), sql.SQL(" ").join(joins)
-    )
-
     def make() -> None:
+        lock_view(connection)
+        body = _view_of(registered())
         try:
             with connection.transaction():
                 connection.execute(sql.SQL("CREATE OR REPLACE ") + body)
@@ -276,22 +268,35 @@ def make_view(connection: "psycopg.Connection[Any]", sources: Sequence[Registere
     patiently(connection, VIEW, make)
 
 
+def _view_of(sources: Sequence[RegisteredSource]) -> "sql.Composable":
+    from psycopg import sql
+
+    columns = [
+        sql.SQL("{}.{} AS {}").format(
+            sql.SQL(_alias(source)), sql.Identifier(alias), sql.Identifier(view_column(source.name, alias))
+        )
+        for source in sources
+        for alias in source.aliases
+    ]
+    joins = [
+        sql.SQL("LEFT JOIN {} AS {} ON {}").format(
+            name_of(anno_table(source.name)), sql.SQL(_alias(source)), same_key(_alias(source), "v")
+        )
+        for source in sources
+    ]
+    return sql.SQL("VIEW {} AS SELECT {} FROM genomics.variants AS v {}").format(
+        name_of(VIEW), sql.SQL(", ").join([sql.SQL("v.*"), *columns]), sql.SQL(" ").join(joins)
+    )
+
+
+def lock_view(connection: "psycopg.Connection[Any]") -> None:
+    """Wait for whoever makes the view anew: two at once would each leave the other's source out."""
+    connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('annotation view', 3))")
+
+
 def drop_view(connection: "psycopg.Connection[Any]") -> None:
     """Take the view away, for `make_view` to make it anew in the same transaction."""
     from psycopg import sql
 
+    lock_view(connection)
     connection.execute(sql.SQL("DROP VIEW IF EXISTS {}").format(name_of(VIEW)))
-
-
-__all__ = [
-    "KEYS",
-    "VIEW",
-    "PassReport",
-    "RegisteredSource",
-    "add_targets_of_version",
-    "drop_view",
-    "fill_targets",
-    "make_view",
-    "update_variants",
-    "view_column",
-]

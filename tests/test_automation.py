@@ -71,7 +71,7 @@ def test_a_pass_waits_until_nothing_more_is_under_way(instance: dg.DagsterInstan
     job = DEFINITIONS.resolve_job_def("load")
     run = instance.create_run_for_job(
         job,
-        status=dg.DagsterRunStatus.QUEUED,
+        status=dg.DagsterRunStatus.STARTED,
         tags={"dagster/partition": "b"},
         asset_selection=frozenset({loaded.key}),
     )
