@@ -8,7 +8,7 @@ import pytest
 from stack import Stack, wait_until
 
 FILES = 12
-PASSES = "SELECT count(*) FROM dagster.runs WHERE run_body LIKE %s AND status = 'SUCCESS'"
+PASSES = "SELECT count(*) FROM dagster.runs WHERE status = 'SUCCESS' AND pipeline_name NOT IN ('load_vcf', 'load_annotation')"
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_a_burst_of_files_is_annotated_by_a_pass_not_by_one_each(stack: Stack) -
     wait_until(
         "every file is annotated", lambda: stack.number(filled, "Benign") == FILES, seconds=600, every=1
     )
-    passes = stack.number(PASSES, "%annotated_variants%")
+    passes = stack.number(PASSES)
     # Files come in batches of those that run at a time; a pass may begin when all that is known is done.
     assert 1 <= passes <= 3, "not one for each file"
 
