@@ -182,8 +182,8 @@ def _probbase(table: list[list[str]], sha256: str) -> Probbase:
         _refuse(f"it has no column {', '.join(lacks)}", 1)
     at = {name: place for place, name in enumerate(header)}
     columns = [name for names in blocks.values() for name in names]
-    if [at[name] for name in columns] != sorted(at[name] for name in columns):
-        _refuse("its columns a_*, b_* and c_* are not in this order", 1)
+    if header[at[columns[0]] :] != columns:
+        _refuse("its last columns are not a_*, then b_*, then c_*", 1)
     titles, priors, indicators, version = dict[str, str](), None, list[tuple[int, list[str]]](), ""
     for line, row in enumerate(table[1:], 2):
         if len(row) != len(header):
