@@ -15,8 +15,9 @@ vectorised Hamiltonian Monte Carlo.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -27,6 +28,7 @@ from genomics_assets.verbal_autopsy.hamiltonian import ChainSettings, hamiltonia
 
 ENSEMBLE = "ensemble"
 Model = Literal["Mmatprior", "Mmatfixed"]
+Progress = Callable[[str, float], None]
 
 LEAST_COLUMN_RANGE = 0.1
 LAMBDA_STEP = 0.01
@@ -129,6 +131,7 @@ def calibrate(
     settings: CalibrationSettings,
     *,
     ensemble: bool = False,
+    progress: Progress = lambda label, share: None,
 ) -> dict[str, CalibratedFractions]:
     """Calibrated fractions of each algorithm, and of the ensemble of all where that is asked for.
 
@@ -138,16 +141,18 @@ def calibrate(
         causes: the C causes.
         settings: what is fitted and how much is sampled.
         ensemble: fit one p for all algorithms as well.
+        progress: told the label of what is fitted, and the share of it that is done.
     """
-    fits = {
-        name: _fit_one(
-            name, np.asarray(counts[name]), np.asarray(matrices[name], float), causes, settings, at
+    fits: dict[str, _Fit] = {}
+    for at, name in enumerate(counts):
+        sampler = _Sampler(settings, at, partial(progress, name))
+        fits[name] = _fit_one(
+            name, np.asarray(counts[name]), np.asarray(matrices[name], float), causes, sampler
         )
-        for at, name in enumerate(counts)
-    }
     found = {name: fit.fractions for name, fit in fits.items()}
     if ensemble and len(fits) > 1:
-        found[ENSEMBLE] = _fit_ensemble(list(fits.values()), causes, settings, len(fits))
+        sampler = _Sampler(settings, len(fits), partial(progress, ENSEMBLE))
+        found[ENSEMBLE] = _fit_ensemble(list(fits.values()), causes, sampler)
     return found
 
 
@@ -164,9 +169,9 @@ def _fit_one(
     counts: np.ndarray,
     matrix: np.ndarray,
     causes: tuple[str, ...],
-    settings: CalibrationSettings,
-    stream: int,
+    sampler: _Sampler,
 ) -> _Fit:
+    settings = sampler.settings
     shares = counts / counts.sum()
     fixed = settings.model == "Mmatfixed"
     moved = _calibrated(matrix, causes, settings)
@@ -182,7 +187,7 @@ def _fit_one(
         block = mixed_dirichlet(block, path_lambda)
     rows = np.eye(len(causes))
     rows[np.ix_(kept, kept)] = block
-    sampled = _sample(counts[None], rows[None], moved[None], shares, settings, stream)
+    sampled = sampler.draw(counts[None], rows[None], moved[None], shares)
     return _Fit(
         CalibratedFractions(
             label=name,
@@ -201,13 +206,11 @@ def _fit_one(
     )
 
 
-def _fit_ensemble(
-    fits: list[_Fit], causes: tuple[str, ...], settings: CalibrationSettings, stream: int
-) -> CalibratedFractions:
+def _fit_ensemble(fits: list[_Fit], causes: tuple[str, ...], sampler: _Sampler) -> CalibratedFractions:
     counts = np.array([fit.fractions.counts for fit in fits])
     moved = np.array([fit.fractions.calibrated for fit in fits])
     shares = counts.sum(axis=0) / counts.sum()
-    sampled = _sample(counts, np.array([fit.rows for fit in fits]), moved, shares, settings, stream)
+    sampled = sampler.draw(counts, np.array([fit.rows for fit in fits]), moved, shares)
     return CalibratedFractions(
         label=ENSEMBLE,
         causes=causes,
@@ -310,37 +313,39 @@ class _Sampled:
     matrices: np.ndarray
 
 
-def _sample(
-    counts: np.ndarray,
-    rows: np.ndarray,
-    moved: np.ndarray,
-    shares: np.ndarray,
-    settings: CalibrationSettings,
-    stream: int,
-) -> _Sampled:
-    """Draws for K algorithms: counts (K, C), rows (K, C, C), moved (K, C) and pooled shares (C,)."""
-    chains = settings.chains
-    kept = np.flatnonzero(moved.any(axis=0))
-    everything = np.broadcast_to(shares, (chains.chains, chains.draws, len(shares))).copy()
-    matrices = np.array([_row_shares(r) for r in rows])
-    if len(kept) < 2:
+@dataclass(frozen=True)
+class _Sampler:
+    """Draws of one fit; `stream` sets its randomness apart from that of the other fits."""
+
+    settings: CalibrationSettings
+    stream: int
+    progress: Callable[[float], None]
+
+    def draw(self, counts: np.ndarray, rows: np.ndarray, moved: np.ndarray, shares: np.ndarray) -> _Sampled:
+        """For K algorithms: counts (K, C), rows (K, C, C), moved (K, C) and pooled shares (C,)."""
+        chains = self.settings.chains
+        kept = np.flatnonzero(moved.any(axis=0))
+        everything = np.broadcast_to(shares, (chains.chains, chains.draws, len(shares))).copy()
+        matrices = np.array([_row_shares(r) for r in rows])
+        if len(kept) < 2:
+            return _Sampled(everything, matrices)
+        posterior = Posterior(
+            counts[:, kept],
+            rows[:, kept][:, :, kept],
+            moved[:, kept],
+            fixed=self.settings.model == "Mmatfixed",
+            prior=_prior(shares[kept], self.settings),
+        )
+        rng = np.random.default_rng([self.settings.seed, self.stream])
+        total = np.zeros((len(rows), len(kept), len(kept)))
+        # The calibrated causes share what the others leave.
+        room = 1 - shares[~moved.any(axis=0)].sum()
+        draws = hamiltonian_draws(posterior, posterior.start, chains, rng, self.progress)
+        for at, x in enumerate(draws):
+            everything[:, at, kept] = room * posterior.fractions(x)
+            total += posterior.matrices(x).mean(axis=0)
+        matrices[:, kept[:, None], kept] = total / chains.draws
         return _Sampled(everything, matrices)
-    posterior = Posterior(
-        counts[:, kept],
-        rows[:, kept][:, :, kept],
-        moved[:, kept],
-        fixed=settings.model == "Mmatfixed",
-        prior=_prior(shares[kept], settings),
-    )
-    rng = np.random.default_rng([settings.seed, stream])
-    total = np.zeros((len(rows), len(kept), len(kept)))
-    # The calibrated causes share what the others leave.
-    room = 1 - shares[~moved.any(axis=0)].sum()
-    for at, x in enumerate(hamiltonian_draws(posterior, posterior.start, chains, rng)):
-        everything[:, at, kept] = room * posterior.fractions(x)
-        total += posterior.matrices(x).mean(axis=0)
-    matrices[:, kept[:, None], kept] = total / chains.draws
-    return _Sampled(everything, matrices)
 
 
 def _prior(shares: np.ndarray, settings: CalibrationSettings) -> np.ndarray:

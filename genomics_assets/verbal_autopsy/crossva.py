@@ -20,7 +20,7 @@ import numpy as np
 from genomics_assets.input_error import InputError
 from genomics_assets.verbal_autopsy.consistency import NO, UNKNOWN, YES
 from genomics_assets.verbal_autopsy.reference_file import ReferenceFile
-from genomics_assets.verbal_autopsy.submission import Table
+from genomics_assets.verbal_autopsy.submission import Reject, Table, odk_ids
 
 RELATIONSHIPS = ("eq", "ne", "gt", "ge", "lt", "le", "between", "contains")
 _COLUMNS = {
@@ -147,6 +147,18 @@ def convert(mapping: MappingTable, table: Table, indicators: Sequence[str]) -> C
     return Converted(
         np.ascontiguousarray(answers), tuple(absent), tuple(name for name in indicators if name not in made)
     )
+
+
+def odk_rows(table: Table) -> tuple[list[str], np.ndarray, list[Reject]]:
+    """The ids of an export, the rows that have one, and the records rejected so far.
+
+    Raises:
+        InputError: no column of ids, or a repeated ID.
+    """
+    ids = odk_ids(table)
+    kept = [row for row, key in enumerate(ids) if key]
+    blank = [Reject(table.lines[row], "blank_id") for row, key in enumerate(ids) if not key]
+    return [ids[row] for row in kept], np.array(kept, dtype=np.int64), [*table.rejects, *blank]
 
 
 def _places(table: Table) -> dict[str, int]:

@@ -14,9 +14,11 @@ import numpy as np
 
 # (chains, parameters) -> (chains,) log density and (chains, parameters) gradient
 LogDensity = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+Progress = Callable[[float], None]
 
 STEPS = 24
 ACCEPTANCE_WANTED = 0.85
+ITERATIONS_A_WORD = 20
 _FIRST_STEP, _RESTARTED_STEP = 0.05, 0.3
 _STEADINESS, _DECAY, _DELAY = 0.05, 0.75, 10
 
@@ -32,7 +34,11 @@ class ChainSettings:
 
 
 def hamiltonian_draws(
-    density: LogDensity, start: np.ndarray, settings: ChainSettings, rng: np.random.Generator
+    density: LogDensity,
+    start: np.ndarray,
+    settings: ChainSettings,
+    rng: np.random.Generator,
+    progress: Progress = lambda share: None,
 ) -> Iterator[np.ndarray]:
     """Draws after the warm-up, one (chains, parameters) array after the other.
 
@@ -41,13 +47,17 @@ def hamiltonian_draws(
         start: (parameters,) float64, where all chains begin, apart from a little noise.
         settings: how much is sampled.
         rng: the source of randomness.
+        progress: told the share that is done, now and then.
     """
     x = start + 0.1 * rng.normal(size=(settings.chains, len(start)))
     log_density, gradient = density(x)
     step, scale = _StepSize(_FIRST_STEP), np.ones(len(start))
     seen: list[np.ndarray] = []
     rescaled_at = (settings.warm_up // 2, int(settings.warm_up * 0.75))
-    for iteration in range(settings.warm_up + settings.draws * settings.thin):
+    iterations = settings.warm_up + settings.draws * settings.thin
+    for iteration in range(iterations):
+        if iteration % ITERATIONS_A_WORD == 0:
+            progress(iteration / iterations)
         warming = iteration < settings.warm_up
         size = (step.trial if warming else step.settled) * rng.uniform(0.8, 1.2) * scale
         steps = max(1, int(rng.uniform(0.5, 1.5) * STEPS))

@@ -179,7 +179,7 @@ def read_symptoms(table: Table, indicators: Sequence[str], age_group: str) -> Sy
         else:
             answers.append(codes)
             kept.append(number)
-    _check_any_left(len(kept), rejects)
+    check_any_left(len(kept), rejects)
     records = SymptomRecords(
         [ids[number] for number in kept],
         np.array(answers, dtype=np.int8),
@@ -268,6 +268,22 @@ def odk_ids(table: Table) -> list[str]:
     return _ids(table, list(_ODK_IDS))
 
 
+def answers_in(cells: Sequence[str], column: str, lines: Sequence[int]) -> np.ndarray:
+    """(N,) int8 answers of a column of cells: 1 yes, 0 no, -1 unknown.
+
+    Raises:
+        InputError: a cell that is no answer, by its line.
+    """
+    codes = [_ANSWERS.get(cell, _NO_ANSWER) for cell in cells]
+    if _NO_ANSWER in codes:
+        raise InputError(
+            f"a cell of column {column} is neither y, n, ., - nor blank",
+            remedy="correct it",
+            line=lines[codes.index(_NO_ANSWER)],
+        )
+    return np.array(codes, dtype=np.int8)
+
+
 def reject_counts(rejects: Sequence[Reject]) -> dict[str, int]:
     """Rejected records by reason, most first."""
     return dict(Counter(reject.reason for reject in rejects).most_common())
@@ -326,7 +342,7 @@ def _table(text: str, encoding: str) -> Table:
             remedy="look for a quote that is not closed, and drop the file again",
             line=began,
         ) from None
-    _check_any_left(len(rows), rejects)
+    check_any_left(len(rows), rejects)
     return Table(columns, rows, lines, rejects, encoding)
 
 
@@ -368,7 +384,12 @@ def _check_unique(ids: Sequence[str], lines: Sequence[int]) -> None:
     )
 
 
-def _check_any_left(taken: int, rejects: Sequence[Reject]) -> None:
+def check_any_left(taken: int, rejects: Sequence[Reject]) -> None:
+    """Make sure that at least one record of the file can be taken.
+
+    Raises:
+        InputError: none can; with counts by reason.
+    """
     if taken:
         return
     counts = ", ".join(f"{count:,} {reason}" for reason, count in reject_counts(rejects).items())
