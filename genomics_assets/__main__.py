@@ -26,6 +26,7 @@ environment variables:
   GENOMICS_OBJECT_STORE_URL  file://… or s3://bucket/prefix                 (file://$GENOMICS_HOME/objects)
   GENOMICS_S3_ENDPOINT_URL   an S3 server that is not Amazon's
   GENOMICS_REFERENCE_FASTA   the genome to left-align and check alleles against
+  GENOMICS_VA_REFERENCE      folder of reference files for verbal autopsy       (a made-up one)
   GENOMICS_GENOME            human or other; chosen once for a warehouse    (human)
 """
 

@@ -35,6 +35,7 @@ class Environment:
         s3_endpoint_url: the S3 server, where it is not Amazon's.
         reference_fasta: the genome that alleles are left-aligned and checked against.
         genome: which contigs the warehouse is made for.
+        va_reference: folder of the reference files of verbal autopsy, which belong to others.
     """
 
     home: Path
@@ -45,6 +46,7 @@ class Environment:
     s3_endpoint_url: str | None
     reference_fasta: Path | None
     genome: Genome
+    va_reference: Path | None = None
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] = os.environ) -> Environment:
@@ -55,6 +57,7 @@ class Environment:
         """
         home = _folder(environ.get("GENOMICS_HOME") or ".genomics")
         reference = environ.get("GENOMICS_REFERENCE_FASTA")
+        va_reference = environ.get("GENOMICS_VA_REFERENCE")
         return cls(
             home=home,
             inbox=_place(environ.get("GENOMICS_INBOX") or str(home / "inbox")),
@@ -64,6 +67,7 @@ class Environment:
             s3_endpoint_url=_address(environ, "GENOMICS_S3_ENDPOINT_URL", ("http", "https")),
             reference_fasta=_folder(reference) if reference else None,
             genome=_genome(environ.get("GENOMICS_GENOME") or "human"),
+            va_reference=_folder(va_reference) if va_reference else None,
         )
 
 

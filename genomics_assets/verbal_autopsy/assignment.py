@@ -7,7 +7,7 @@ are cleared by each algorithm in its own way, and records that none can work on 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,13 @@ from genomics_assets.verbal_autopsy.crossva import MappingTable, convert, odk_ro
 from genomics_assets.verbal_autopsy.csmf import cause_counts
 from genomics_assets.verbal_autopsy.eava import ExpertRules, read_rules
 from genomics_assets.verbal_autopsy.probbase import Probbase, find_probbase, read_probbase
-from genomics_assets.verbal_autopsy.reference_file import check_reference, find_reference, list_reference
+from genomics_assets.verbal_autopsy.reference_file import (
+    SYNTHETIC,
+    check_reference,
+    find_reference,
+    list_reference,
+    made_up_reference,
+)
 from genomics_assets.verbal_autopsy.result_documents import AssignedCauses
 from genomics_assets.verbal_autopsy.submission import (
     Reject,
@@ -32,12 +38,13 @@ from genomics_assets.verbal_autopsy.submission import (
     Table,
     answers_in,
     check_any_left,
+    describe_rejects,
     form_of,
     of_age_group,
     read_causes,
     read_symptoms,
-    reject_counts,
 )
+from genomics_assets.verbal_autopsy.synthetic_reference import MARKER
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -54,6 +61,11 @@ class AssignmentReference:
     probbase: Probbase | None = None
     rules: ExpertRules | None = None
     mapping: MappingTable | None = None
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether a part of it was made up, for tests and demonstration."""
+        return any(part is not None and part.is_synthetic for part in (self.probbase, self.rules))
 
     @property
     def used(self) -> dict[str, dict[str, str]]:
@@ -75,14 +87,24 @@ class Assignment:
     Attributes:
         assigned: for each algorithm its causes and fractions.
         records: of the file.
-        rejects: counts by reason.
+        rejects: a row for each reason: `reason`, `count`, `meaning` and the first `lines`.
         reference: version and sha256 of what was used.
     """
 
     assigned: tuple[AssignedCauses, ...]
     records: int
-    rejects: dict[str, int]
+    rejects: list[dict[str, Any]]
     reference: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    @property
+    def rejected(self) -> int:
+        """How many records of the file were not taken."""
+        return sum(int(row["count"]) for row in self.rejects)
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether a made-up reference had a part in it."""
+        return any(SYNTHETIC in part["version"].lower() for part in self.reference.values())
 
     def broad(self, age_group: str) -> dict[str, BroadAssignment]:
         """The broad causes by algorithm, lower case.
@@ -195,20 +217,20 @@ def assign_batch(
             AssignedCauses(name, ids, causes, _shares(causes))
             for name, (ids, causes) in told.by_algorithm.items()
         ]
-        return Assignment(tuple(given), table.records, reject_counts(told.rejects))
+        return Assignment(tuple(given), table.records, _described(told.rejects))
     records = _usable(_symptoms(table, settings, reference), table, settings, reference)
     assigned = []
     for name in settings.algorithms:
         progress(name, 0.0)
         assigned.append(_WORK[name](records, table, settings, reference, partial(progress, name)))
-    return Assignment(tuple(assigned), table.records, reject_counts(records.rejects), reference.used)
+    return Assignment(tuple(assigned), table.records, _described(records.rejects), reference.used)
 
 
-def rejects_of(table: Table, settings: BatchSettings, reference: AssignmentReference) -> list[Reject]:
-    """The rejected records of a batch, with their lines; for a report."""
-    if not settings.assigns:
-        return read_causes(table, settings.algorithms).rejects
-    return _usable(_symptoms(table, settings, reference), table, settings, reference).rejects
+def _described(rejects: Sequence[Reject]) -> list[dict[str, Any]]:
+    return [
+        dict(zip(("reason", "count", "meaning", "lines"), row, strict=True))
+        for row in describe_rejects(rejects)
+    ]
 
 
 # -- records -----------------------------------------------------------------------------------------------------------
@@ -216,6 +238,8 @@ def rejects_of(table: Table, settings: BatchSettings, reference: AssignmentRefer
 
 def _symptoms(table: Table, settings: BatchSettings, reference: AssignmentReference) -> SymptomRecords:
     names = _indicators(reference)
+    if reference.mapping is None and reference.is_synthetic and MARKER not in table.columns:
+        raise made_up_reference()
     if reference.mapping is None:
         return read_symptoms(table, names, settings.age_group)
     ids, kept, rejects = odk_rows(table)

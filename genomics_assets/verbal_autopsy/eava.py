@@ -29,7 +29,7 @@ from genomics_assets.input_error import InputError
 from genomics_assets.sidecars import read_sidecar
 from genomics_assets.verbal_autopsy.broad_causes import UNSPECIFIED
 from genomics_assets.verbal_autopsy.consistency import NO, UNKNOWN, YES
-from genomics_assets.verbal_autopsy.reference_file import ReferenceFile
+from genomics_assets.verbal_autopsy.reference_file import SYNTHETIC, ReferenceFile
 
 # Kleene's values are ordered: `and` is the least, `or` the greatest, `not` changes the sign.
 FALSE, UNDECIDED, TRUE = -1, 0, 1
@@ -80,7 +80,7 @@ class ExpertRules:
     @property
     def is_synthetic(self) -> bool:
         """Whether the rules were made up, for tests and demonstration."""
-        return "synthetic" in self.version.lower()
+        return SYNTHETIC in self.version.lower()
 
 
 def read_rules(file: ReferenceFile) -> ExpertRules:

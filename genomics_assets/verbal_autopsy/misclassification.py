@@ -14,6 +14,7 @@ import difflib
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
@@ -21,7 +22,12 @@ import numpy as np
 from genomics_assets.input_error import InputError
 from genomics_assets.verbal_autopsy.broad_causes import BROAD_CAUSES
 from genomics_assets.verbal_autopsy.r_objects import LabelledArray, read_r_objects
-from genomics_assets.verbal_autopsy.reference_file import ReferenceFile
+from genomics_assets.verbal_autopsy.reference_file import (
+    SYNTHETIC,
+    ReferenceFile,
+    find_reference,
+    made_up_reference,
+)
 
 AS_DIRICHLET, MEAN = "asDirich", "postmean"
 COLUMNS = ("age_group", "algorithm", "country", "kind", "true_cause", "va_cause", "value")
@@ -55,7 +61,7 @@ class MisclassificationMatrices:
     @property
     def is_synthetic(self) -> bool:
         """Whether the matrices were made up, for tests and demonstration."""
-        return "synthetic" in self.version.lower()
+        return SYNTHETIC in self.version.lower()
 
     def check_country(self, country: str) -> None:
         """Make sure that a country has matrices; nothing is guessed.
@@ -65,6 +71,8 @@ class MisclassificationMatrices:
         """
         if country in self.countries:
             return
+        if self.is_synthetic and difflib.get_close_matches(country.title(), self.countries, 1) == []:
+            raise made_up_reference()
         near = difflib.get_close_matches(country.title(), self.countries, 1)
         raise InputError(
             f"country {country!r} has no misclassification matrices",
@@ -86,6 +94,15 @@ class MisclassificationMatrices:
                 remedy="choose an algorithm and an age group that the matrices were estimated for",
             )
         return found
+
+
+def find_matrices(folder: Path | None) -> MisclassificationMatrices:
+    """The matrices of the reference folder.
+
+    Raises:
+        InputError: see `reference_file.find_reference` and `read_matrices`.
+    """
+    return read_matrices(find_reference(folder, "misclassification"))
 
 
 def read_matrices(file: ReferenceFile) -> MisclassificationMatrices:

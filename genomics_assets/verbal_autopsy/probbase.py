@@ -24,6 +24,7 @@ import numpy as np
 from genomics_assets.input_error import InputError
 from genomics_assets.verbal_autopsy.r_objects import LabelledArray, read_r_objects
 from genomics_assets.verbal_autopsy.reference_file import (
+    SYNTHETIC,
     ReferenceFile,
     check_reference,
     find_reference,
@@ -40,7 +41,6 @@ _NEEDED = ["indic", "sdesc", "subst", *_NEVER_WITH, "doaskif", "nnonly"]
 _PRIOR_ROW, _TITLE_ROW = "[UNCONDITIONAL PRIOR]", "[OUTPUT CATEGORY]"
 _CAUSE_NUMBER = re.compile(r"^[\d.]+(?: & [\d.]+)* ")
 _RULE = re.compile(r"(i\d+[a-z])([YN])")
-SYNTHETIC = "synthetic"
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,8 @@ PATTERNS = {
     "eava": ("eava*.yaml",),
 }
 CHECKSUMS = "SHA256SUMS"
+# Part of the version of a made-up file, which is for tests and demonstration.
+SYNTHETIC = "synthetic"
 SUPPLY = (
     "put the file into the folder that GENOMICS_VA_REFERENCE names (docs/verbal_autopsy.md tells the formats)"
 )
@@ -53,6 +55,14 @@ def find_reference(folder: Path | None, kind: str) -> ReferenceFile:
         names = ", ".join(path.name for path in found)
         raise InputError(f"several {kind} files in {folder}: {names}", remedy="leave one of them there")
     return check_reference(found[0])
+
+
+def made_up_reference() -> InputError:
+    """The error for real data where there is only the made-up reference of the demonstration."""
+    return InputError(
+        "the reference in use is made up, for the bundled examples alone",
+        remedy="set GENOMICS_VA_REFERENCE to a folder of the published files (docs/verbal_autopsy.md)",
+    )
 
 
 def list_reference(folder: Path | None, kind: str) -> list[Path]:
