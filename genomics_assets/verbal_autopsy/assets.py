@@ -121,7 +121,7 @@ def cause_of_death(
             table = read_table(path)
         job.log(f"Data loaded: {table.records} records")
         reference = assignment_reference(folder, settings, table)
-        assignment = assign_batch(table, settings, reference, progress=batch.told)
+        assignment = assign_batch(table, settings, reference, progress=batch.assigning)
         inbox.check_unchanged(batch.drop)
         for one in assignment.assigned:
             job.log(f"openVA {one.algorithm} complete: {len(one.ids)} causes assigned")
@@ -203,7 +203,7 @@ def calibrated_csmf(
             Assignment.from_table(cause_of_death),
             batch.settings,
             find_matrices(matrices_folder),
-            progress=batch.told,
+            progress=batch.calibrating,
         )
         batch.job.log("Calibration complete")
         for name, content in calibrated.files().values():

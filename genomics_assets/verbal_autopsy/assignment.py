@@ -87,12 +87,14 @@ class Assignment:
     Attributes:
         assigned: for each algorithm its causes and fractions.
         records: of the file.
+        taken: those of them that an algorithm gave a cause.
         rejects: a row for each reason: `reason`, `count`, `meaning` and the first `lines`.
         reference: version and sha256 of what was used.
     """
 
     assigned: tuple[AssignedCauses, ...]
     records: int
+    taken: int
     rejects: list[dict[str, Any]]
     reference: dict[str, dict[str, str]] = field(default_factory=dict)
 
@@ -126,6 +128,7 @@ class Assignment:
 
         details = {
             "records": self.records,
+            "taken": self.taken,
             "rejects": self.rejects,
             "reference": self.reference,
             "csmf": {one.algorithm: dict(one.csmf) for one in self.assigned},
@@ -150,7 +153,7 @@ class Assignment:
         assigned = tuple(
             AssignedCauses(name, ids, causes, details["csmf"][name]) for name, (ids, causes) in rows.items()
         )
-        return cls(assigned, details["records"], details["rejects"], details["reference"])
+        return cls(assigned, details["records"], details["taken"], details["rejects"], details["reference"])
 
 
 def assignment_reference(folder: Path | None, settings: BatchSettings, table: Table) -> AssignmentReference:
@@ -217,13 +220,16 @@ def assign_batch(
             AssignedCauses(name, ids, causes, _shares(causes))
             for name, (ids, causes) in told.by_algorithm.items()
         ]
-        return Assignment(tuple(given), table.records, _described(told.rejects))
+        taken = sum(len(one.ids) for one in given)
+        return Assignment(tuple(given), table.records, taken, _described(told.rejects))
     records = _usable(_symptoms(table, settings, reference), table, settings, reference)
     assigned = []
     for name in settings.algorithms:
         progress(name, 0.0)
         assigned.append(_WORK[name](records, table, settings, reference, partial(progress, name)))
-    return Assignment(tuple(assigned), table.records, _described(records.rejects), reference.used)
+    return Assignment(
+        tuple(assigned), table.records, len(records.ids), _described(records.rejects), reference.used
+    )
 
 
 def _described(rejects: Sequence[Reject]) -> list[dict[str, Any]]:

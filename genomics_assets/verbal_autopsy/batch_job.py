@@ -32,9 +32,18 @@ class Batch:
     settings: BatchSettings
     job: ComsaJob
 
-    def told(self, phase: str, share: float) -> None:
-        """Progress of one phase."""
-        self.job.progress(share, phase)
+    def assigning(self, algorithm: str, share: float) -> None:
+        """Progress of one algorithm's causes."""
+        self._tell(f"causes by {algorithm}", share)
+
+    def calibrating(self, label: str, share: float) -> None:
+        """Progress of the calibration of one algorithm, or of the ensemble."""
+        self._tell(f"calibration of {label}", share)
+
+    def _tell(self, phase: str, share: float) -> None:
+        phases = self.settings.phases
+        done = phases.index(phase) if phase in phases else 0
+        self.job.progress((done + share) / len(phases), phase)
 
 
 @contextmanager

@@ -118,6 +118,15 @@ class BatchSettings:
         """For `insilicova.assign_causes`: half of the iterations are warm-up, each tenth of the others is kept."""
         return InSilicoSettings(self.n_sim, self.n_sim // 2, 10, self.seed)
 
+    @property
+    def phases(self) -> list[str]:
+        """What a job does one after the other, in the words of its progress."""
+        labels = [name.lower() for name in self.algorithms] + (["ensemble"] if self.ensemble else [])
+        return [
+            *(f"causes by {name}" for name in self.algorithms if self.assigns),
+            *(f"calibration of {label}" for label in labels if self.calibrates),
+        ]
+
     def in_country(self, country: str) -> BatchSettings:
         """The same for another country's matrices."""
         return replace(self, country=country)

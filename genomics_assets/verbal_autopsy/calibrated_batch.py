@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -121,8 +121,7 @@ def calibrate_batch(
         **assignment.reference,
         "misclassification": {"version": matrices.version, "sha256": matrices.sha256},
     }
-    told = Assignment(assignment.assigned, assignment.records, assignment.rejects, reference)
-    return CalibratedBatch(told, settings, fitted)
+    return CalibratedBatch(replace(assignment, reference=reference), settings, fitted)
 
 
 def check_matrices(settings: BatchSettings, matrices: MisclassificationMatrices) -> None:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from genomics_assets.definitions import build_definitions
+from genomics_assets.verbal_autopsy.assets import assets
 from resources import default_resources
 
 
@@ -43,14 +44,14 @@ class AutopsyBench:
     def materialize(
         self, asset: str, name: str | None, config: dict[str, Any] | None = None
     ) -> dg.ExecuteInProcessResult:
-        key = dg.AssetKey(["verbal_autopsy", asset])
-        job = self.definitions.get_implicit_job_def_for_assets([key])
-        assert job is not None
+        """One asset on its own, as a person asks for it in the UI."""
         ops = {f"verbal_autopsy__{asset}": {"config": config}} if config else {}
-        return job.execute_in_process(
+        return dg.materialize(
+            assets,
+            selection=[dg.AssetKey(["verbal_autopsy", asset])],
             instance=self.instance,
             partition_key=name,
-            asset_selection=[key],
+            resources=self.resources,
             run_config={"ops": ops},
             raise_on_error=False,
         )

@@ -65,7 +65,8 @@ def test_posteriors_are_those_of_vacalibration(
 ) -> None:
     counts, reference = neonates["counts"], neonates["reference"][name]
     matrices = {a: neonates["matrices"].matrix("neonate", a, "Mozambique", kind) for a in counts}
-    settings = CalibrationSettings(model=model, chains=ChainSettings(64, 250, 250))
+    chains = ChainSettings(64, 200, 200) if model == "Mmatprior" else ChainSettings(32, 150, 150)
+    settings = CalibrationSettings(model=model, chains=chains)
     found = calibrate(counts, matrices, BROAD_CAUSES["neonate"], settings, ensemble=True)
     assert list(found) == ["eava", "insilicova", "interva", ENSEMBLE]
     for label, shares, post, kept in zip(

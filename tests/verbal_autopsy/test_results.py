@@ -151,6 +151,14 @@ def test_what_decides_on_the_result_is_never_guessed(tmp_path: Path, key: str) -
         read_batch_settings(None, "b.csv")
 
 
+def test_progress_has_a_phase_for_each_piece_of_work() -> None:
+    told = BatchSidecar("pipeline", ["EAVA", "InterVA"], "child", "Mali", ensemble=True)
+    assert batch_settings(told).phases == [
+        "causes by EAVA", "causes by InterVA", "calibration of eava", "calibration of interva", "calibration of ensemble",
+    ]  # fmt: skip
+    assert batch_settings(replace(told, job_type="vacalibration")).phases[0] == "calibration of eava"
+
+
 def test_draws_are_shared_out_among_the_chains() -> None:
     settings = batch_settings(BatchSidecar("pipeline", "EAVA", "child", "Mali", n_mcmc=5000, n_burn=2000))
     chains = settings.calibration.chains
