@@ -37,6 +37,7 @@ test: $(VENV)/project.done $(VENV)/dev.done
 
 bench: $(VENV)/project.done $(VENV)/dev.done
 	$(BIN)/python -m benchmarks.variants $(ARGS)
+	$(BIN)/python -m benchmarks.verbal_autopsy
 
 lint: $(VENV)/project.done $(VENV)/dev.done
 	$(BIN)/ruff check .

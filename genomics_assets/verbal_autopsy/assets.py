@@ -153,7 +153,7 @@ def csmf(
     A batch that is not to be calibrated ends here: its job is completed with `causes.csv` and the result.
     """
     from genomics_assets.verbal_autopsy.assignment import Assignment
-    from genomics_assets.verbal_autopsy.calibrated_batch import fractions_table
+    from genomics_assets.verbal_autopsy.calibrated_batch import fractions_table, mapping_rows
     from genomics_assets.verbal_autopsy.result_documents import assignment_result, causes_csv
 
     assignment = Assignment.from_table(cause_of_death)
@@ -162,6 +162,9 @@ def csmf(
         if not batch.settings.calibrates:
             batch.job.output("causes.csv", causes_csv(assignment.assigned).encode())
             batch.job.result = assignment_result(assignment.assigned, {"causes": "causes.csv"})
+    if batch.settings.calibrates:
+        rows = mapping_rows(assignment, batch.settings.age_group)
+        context.add_output_metadata({"mapping": dg.MetadataValue.md(markdown_table(rows, list(rows[0])))})
     return table
 
 

@@ -223,10 +223,10 @@ def assign_batch(
         taken = sum(len(one.ids) for one in given)
         return Assignment(tuple(given), table.records, taken, _described(told.rejects))
     records = _usable(_symptoms(table, settings, reference), table, settings, reference)
-    assigned = []
+    work, assigned = _Work(records, table, settings, reference), []
     for name in settings.algorithms:
         progress(name, 0.0)
-        assigned.append(_WORK[name](records, table, settings, reference, partial(progress, name)))
+        assigned.append(work.causes_by(name, partial(progress, name)))
     return Assignment(
         tuple(assigned), table.records, len(records.ids), _described(records.rejects), reference.used
     )
@@ -281,49 +281,47 @@ def _usable(
 Told = Callable[[float], None]
 
 
-def _by_interva(
-    records: SymptomRecords,
-    table: Table,
-    settings: BatchSettings,
-    reference: AssignmentReference,
-    progress: Told,
-) -> AssignedCauses:
-    assert reference.probbase is not None  # noqa: S101 - assignment_reference read it
-    found = interva.assign_causes(
-        reference.probbase, records.answers, hiv=settings.hiv, malaria=settings.malaria
-    )
-    return AssignedCauses("InterVA", records.ids, found.top_causes, found.csmf())
+@dataclass(frozen=True)
+class _Work:
+    """The usable records of a batch, and what each algorithm needs beside them."""
 
+    records: SymptomRecords
+    table: Table
+    settings: BatchSettings
+    reference: AssignmentReference
 
-def _by_insilicova(
-    records: SymptomRecords,
-    table: Table,
-    settings: BatchSettings,
-    reference: AssignmentReference,
-    progress: Told,
-) -> AssignedCauses:
-    assert reference.probbase is not None  # noqa: S101 - assignment_reference read it
-    found = insilicova.assign_causes(
-        reference.probbase, records.answers, settings.insilico, progress=progress
-    )
-    return AssignedCauses("InSilicoVA", records.ids, found.top_causes, found.csmf())
+    def causes_by(self, algorithm: str, progress: Told) -> AssignedCauses:
+        if algorithm == "EAVA":
+            causes = self._eava()
+            return AssignedCauses(algorithm, self.records.ids, causes, _shares(causes))
+        found = self._interva() if algorithm == "InterVA" else self._insilicova(progress)
+        return AssignedCauses(algorithm, self.records.ids, found.top_causes, found.csmf())
 
+    def _interva(self) -> interva.InterVaResult:
+        return interva.assign_causes(
+            self._probbase, self.records.answers, hiv=self.settings.hiv, malaria=self.settings.malaria
+        )
 
-def _by_eava(
-    records: SymptomRecords,
-    table: Table,
-    settings: BatchSettings,
-    reference: AssignmentReference,
-    progress: Told,
-) -> AssignedCauses:
-    assert reference.rules is not None  # noqa: S101 - assignment_reference read them
-    names = _indicators(reference)
-    columns: Mapping[str, np.ndarray] = {
-        name: records.answers[:, names.index(name)] if name in names else _column(name, records, table)
-        for name in reference.rules.indicators
-    }
-    causes = eava.assign_causes(reference.rules, columns, len(records.ids))
-    return AssignedCauses("EAVA", records.ids, causes, _shares(causes))
+    def _insilicova(self, progress: Told) -> insilicova.InSilicoResult:
+        return insilicova.assign_causes(
+            self._probbase, self.records.answers, self.settings.insilico, progress=progress
+        )
+
+    def _eava(self) -> list[str]:
+        assert self.reference.rules is not None  # noqa: S101 - assignment_reference read them
+        names = _indicators(self.reference)
+        columns: Mapping[str, np.ndarray] = {
+            name: self.records.answers[:, names.index(name)]
+            if name in names
+            else _column(name, self.records, self.table)
+            for name in self.reference.rules.indicators
+        }
+        return eava.assign_causes(self.reference.rules, columns, len(self.records.ids))
+
+    @property
+    def _probbase(self) -> Probbase:
+        assert self.reference.probbase is not None  # noqa: S101 - assignment_reference read it
+        return self.reference.probbase
 
 
 def _column(name: str, records: SymptomRecords, table: Table) -> np.ndarray:
@@ -338,9 +336,6 @@ def _column(name: str, records: SymptomRecords, table: Table) -> np.ndarray:
     if name == eava.AGE:
         return eava.ages_in_days([cells[row] for row in kept], lines)
     return answers_in([cells[row] for row in kept], name, lines)
-
-
-_WORK = {"InterVA": _by_interva, "InSilicoVA": _by_insilicova, "EAVA": _by_eava}
 
 
 def _shares(causes: list[str]) -> dict[str, float]:

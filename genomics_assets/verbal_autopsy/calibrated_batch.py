@@ -12,7 +12,7 @@ import numpy as np
 from genomics_assets.verbal_autopsy.agreement import agreements
 from genomics_assets.verbal_autopsy.assignment import Assignment
 from genomics_assets.verbal_autopsy.batch_settings import BatchSettings
-from genomics_assets.verbal_autopsy.broad_causes import BROAD_CAUSES
+from genomics_assets.verbal_autopsy.broad_causes import BROAD_CAUSES, mapping_report
 from genomics_assets.verbal_autopsy.calibration import (
     ENSEMBLE,
     CalibratedFractions,
@@ -174,6 +174,15 @@ def fractions_table(assignment: Assignment, settings: BatchSettings) -> pa.Table
     types = {"algorithm": pa.string(), "level": pa.string(), "cause": pa.string()}
     types |= {"deaths": pa.int64(), "fraction": pa.float64()}
     return pa.Table.from_pylist(rows, schema=pa.schema(types))
+
+
+def mapping_rows(assignment: Assignment, age_group: str) -> list[dict[str, Any]]:
+    """How many deaths of each cause count as which broad cause, for each algorithm, most first."""
+    return [
+        {"algorithm": one.algorithm, "cause": cause, "deaths": deaths, "broad cause": broad}
+        for one in assignment.assigned
+        for cause, deaths, broad in mapping_report(one.causes, age_group)
+    ]
 
 
 def agreement_table(assignment: Assignment, age_group: str) -> pa.Table:

@@ -32,6 +32,7 @@ _COLUMNS = {
 }
 _NOT_TOLD = {"", "na", "nan", "none", "dk", "ref", "doesn't know", "don't know", "veryl", "refused to answer"}
 _REMEDY = "supply the mapping table as pyCrossVA ships it"
+LARGEST_ABSENT_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -125,14 +126,23 @@ def convert(mapping: MappingTable, table: Table, indicators: Sequence[str]) -> C
         mapping: how answers become indicators.
         table: the export; a question's column may carry its groups before it (`consent-info-Id10019`).
         indicators: S names, lower case.
+
+    Raises:
+        InputError: most of the table's questions are not in the export: it is of another questionnaire.
     """
     places = _places(table)
+    sources = {condition.source for condition in mapping.conditions}
+    missing = sorted(sources - places.keys())
+    if len(missing) > LARGEST_ABSENT_SHARE * len(sources):
+        raise InputError(
+            f"{len(missing)} of the {len(sources)} questions of the mapping table are not in the export, "
+            f"among them {', '.join(missing[:5])}",
+            remedy="export all groups of the questionnaire, or supply the mapping table of its version",
+        )
     found: dict[str, np.ndarray] = {}
-    absent: dict[str, None] = {}
     for condition in mapping.conditions:
         place = places.get(condition.source)
         if place is None:
-            absent[condition.source] = None
             continue
         cells = [row[place].strip().lower() for row in table.rows]
         value = _met(condition, cells)
@@ -145,7 +155,7 @@ def convert(mapping: MappingTable, table: Table, indicators: Sequence[str]) -> C
     answers = np.array([found.get(name, nothing) for name in indicators], dtype=np.int8).T
     made = set(mapping.indicators)
     return Converted(
-        np.ascontiguousarray(answers), tuple(absent), tuple(name for name in indicators if name not in made)
+        np.ascontiguousarray(answers), tuple(missing), tuple(name for name in indicators if name not in made)
     )
 
 

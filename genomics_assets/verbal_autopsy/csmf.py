@@ -40,15 +40,3 @@ def whole_deaths(shares: np.ndarray, deaths: int) -> np.ndarray:
     short = deaths - int(whole.sum())
     whole[np.argsort(-remainder, kind="stable")[:short]] += 1
     return whole
-
-
-def csmf_accuracy(estimated: np.ndarray, true: np.ndarray) -> float:
-    """How near estimated fractions are to true ones: 1 for equal ones, 0 for the worst possible.
-
-    Source: Murray et al. (2011), Population Health Metrics 9:28.
-
-    >>> csmf_accuracy(np.array([0.5, 0.5]), np.array([0.5, 0.5]))
-    1.0
-    """
-    off = float(np.abs(estimated - true).sum())
-    return 1 - off / (2 * (1 - float(np.min(true))))

@@ -117,6 +117,10 @@ def test_every_check_of_the_pipeline_passes_but_that_of_the_reference(
     assert all(found.values()), found
 
 
+def test_the_mapping_to_broad_causes_can_be_looked_at(pipeline: dg.ExecuteInProcessResult) -> None:
+    assert "| InterVA | Birth asphyxia |" in materialized(pipeline)["csmf"]["mapping"]
+
+
 def test_agreement_of_the_two_algorithms_is_told(
     bench: AutopsyBench, pipeline: dg.ExecuteInProcessResult
 ) -> None:

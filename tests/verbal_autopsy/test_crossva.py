@@ -65,6 +65,15 @@ def test_one_of_several_conditions_is_enough_and_prerequisites_come_first(tmp_pa
     assert found.unmapped == ("i101o",)
 
 
+def test_an_export_of_another_questionnaire_is_refused(tmp_path: Path) -> None:
+    mapping = parse_mapping(
+        f"{HEAD}i125o,,Id10125,,eq,yes,\ni126o,,Id10126,,eq,yes,\ni127o,,Id10127,,eq,yes,\n"
+    )
+    table = table_of(tmp_path, "KEY,Id10125,Id10999\na,yes,yes\n")
+    with pytest.raises(InputError, match="2 of the 3 questions of the mapping table are not in the export"):
+        convert(mapping, table, ["i125o"])
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [

@@ -88,6 +88,19 @@ def test_a_folder_without_or_with_several_files_is_refused(reference: Path, tmp_
         find_probbase(tmp_path)
 
 
+def test_the_wheel_vacheck_stands_in_as_data_and_is_never_imported(
+    reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "site" / "vacheck" / "data"
+    data.mkdir(parents=True)
+    (data.parent / "__init__.py").write_text("raise RuntimeError('imported')\n")
+    shutil.copy(reference / "probbase_synthetic.csv", data / "probbaseV5.csv")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    assert read_probbase(find_probbase(None)).version == "probbase synthetic-1"
+    # A file of one's own goes first.
+    assert find_probbase(reference).path.parent == reference
+
+
 def test_matrices_come_back_as_they_were_made(matrices: MisclassificationMatrices) -> None:
     assert matrices.countries == list(COUNTRIES)
     for kind in (AS_DIRICHLET, MEAN):

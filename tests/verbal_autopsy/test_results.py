@@ -23,7 +23,7 @@ from genomics_assets.verbal_autopsy.calibration import (
     ENSEMBLE,
     CalibratedFractions,
 )
-from genomics_assets.verbal_autopsy.csmf import csmf_accuracy, whole_deaths
+from genomics_assets.verbal_autopsy.csmf import whole_deaths
 from genomics_assets.verbal_autopsy.pictures import csmf_picture, matrices_picture
 from genomics_assets.verbal_autopsy.result_documents import (
     AssignedCauses,
@@ -101,7 +101,6 @@ def test_whole_deaths_sum_to_the_whole() -> None:
     shares = np.array([0.3333, 0.3333, 0.3334])
     assert whole_deaths(shares, 10).tolist() == [3, 3, 4]
     assert whole_deaths(np.array([0.3, 0.7]), 10).tolist() == [3, 7]
-    assert csmf_accuracy(np.array([1.0, 0.0]), np.array([0.0, 1.0])) == 0
 
 
 # -- settings --------------------------------------------------------------------------------------------------------
