@@ -112,7 +112,23 @@ def probbase_csv(seed: int = 16) -> str:
             *(_grade(name, code, ages, draw) for code, _, ages in CAUSES),
             *(str(draw.choice(["B", "C"])) for _ in _CIRCUMSTANCES),
         ]
-        rows.append([name, f"Made-up question {name}", name, "", "", "Y", "B", *rules, asked_if, "", *grades])
+        substantive = _substantive(name).upper()
+        newborns = "i022gY" if _is_for_newborns(name) else ""
+        rows.append(
+            [
+                name,
+                f"Made-up question {name}",
+                name,
+                "",
+                "",
+                substantive,
+                "B",
+                *rules,
+                asked_if,
+                newborns,
+                *grades,
+            ]
+        )
     return _csv(rows)
 
 
@@ -147,7 +163,7 @@ def rules_yaml(age_group: str) -> str:
             when = f"{symptoms[0]} == y"
         else:
             pairs = [
-                " and ".join(f"{symptoms[place]} == y" for place in (a, b, c))
+                " and ".join(f"{symptoms[place]} == {_substantive(symptoms[place])}" for place in (a, b, c))
                 for a in range(5)
                 for b in range(a + 1, 5)
                 for c in range(b + 1, 5)
@@ -222,7 +238,8 @@ def _answers(broad: str, age_group: str, draw: np.random.Generator) -> dict[str,
     answers = dict.fromkeys(indicators(), "n")
     for name in _symptoms():
         chance = 0.92 if name in _symptoms_of(code) else 0.03
-        answers[name] = "." if draw.random() < 0.03 else "y" if draw.random() < chance else "n"
+        told = draw.random() < chance
+        answers[name] = "." if draw.random() < 0.03 else _substantive(name) if told else _other(name)
     if code in _INJURIES:
         answers["i077o"] = answers[_INJURIES[code]] = "y"
     answers[_SEXES[int(draw.integers(2))]] = "y"
@@ -264,6 +281,20 @@ def _grade(name: str, code: str, ages: Sequence[str], draw: np.random.Generator)
     if name == "i077o":
         return "A+" if code in _INJURIES else "C"
     return "A" if name in (*_AGES, *_SEXES, MARKER) else str(draw.choice(_BACKGROUND))
+
+
+def _substantive(name: str) -> str:
+    """The answer that counts: no for the last symptom of each cause, so that both kinds occur."""
+    return "n" if name in _symptoms() and int(name[1:4]) % SYMPTOMS_A_CAUSE == 4 else "y"
+
+
+def _other(name: str) -> str:
+    return "y" if _substantive(name) == "n" else "n"
+
+
+def _is_for_newborns(name: str) -> bool:
+    """Whether it is a symptom of a cause that newborns alone have."""
+    return any(name in _symptoms_of(code) for code, _, ages in CAUSES if ages == ("neonate",))
 
 
 def _contradicting(name: str) -> list[str]:

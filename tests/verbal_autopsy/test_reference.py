@@ -37,6 +37,11 @@ def test_a_probbase_has_its_version_its_causes_and_its_rules(probbase: Probbase)
     after = probbase.asked_after[probbase.row_of["i079o"]]
     assert after is not None
     assert probbase.indicators[after.indicator] == "i077o"
+    newborn = probbase.newborns_only[probbase.row_of["i165o"]]
+    assert newborn is not None
+    assert (probbase.indicators[newborn.indicator], newborn.answer) == ("i022g", 1)
+    assert probbase.newborns_only[probbase.row_of["i135o"]] is None
+    assert [probbase.substantive[probbase.row_of[name]] for name in ("i123o", "i124o")] == [1, 0]
 
 
 def test_the_reference_is_the_same_bytes_each_time(reference: Path, tmp_path: Path) -> None:
