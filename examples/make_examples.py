@@ -8,8 +8,12 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+from genomics_assets.verbal_autopsy.synthetic_reference import synthetic_batch, write_reference
+
 EXAMPLES = Path(__file__).parent
 INBOX = EXAMPLES / "inbox" / "vcf"
+AUTOPSIES = EXAMPLES / "inbox" / "verbal_autopsy"
+REFERENCE = EXAMPLES / "verbal_autopsy_reference"
 
 CHROMOSOME_LENGTHS = {
     "chr1": 248956422, "chr2": 242193529, "chr3": 198295559, "chr4": 190214555, "chr5": 181538259,
@@ -334,8 +338,38 @@ def annotation_sources() -> dict[str, list[str]]:
     }
 
 
+# The fractions that were planted are told in the sidecar, for comparison with those that are found.
+NEWBORNS = {
+    "congenital_malformation": 0.10, "pneumonia": 0.12, "sepsis_meningitis_inf": 0.28, "ipre": 0.22, "other": 0.05,
+    "prematurity": 0.23,
+}  # fmt: skip
+CHILDREN = {"malaria": 0.3, "pneumonia": 0.25, "diarrhea": 0.2, "injury": 0.15, "other_infections": 0.1}
+
+
+def autopsies(name: str, age_group: str, planted: dict[str, float], deaths: int, settings: list[str]) -> None:
+    """A batch of made-up verbal autopsies, with its sidecar."""
+    AUTOPSIES.mkdir(parents=True, exist_ok=True)
+    batch = synthetic_batch(planted, deaths, age_group=age_group, seed=20260)
+    (AUTOPSIES / f"{name}.csv").write_text(batch.csv)
+    lines = [
+        "# Made-up deaths. The true fractions that were planted:",
+        *(f"#   {cause}: {share}" for cause, share in planted.items()),
+        f"age_group: {age_group}",
+        "country: Exampleland",
+        *settings,
+    ]
+    (AUTOPSIES / f"{name}.yaml").write_text("\n".join(lines) + "\n")
+
+
 def main() -> None:
     """Write the examples."""
+    write_reference(REFERENCE)
+    autopsies(
+        "newborns", "neonate", NEWBORNS, 300,
+        ["job_type: pipeline", "algorithm: [InterVA, InSilicoVA]", "calib_model_type: Mmatprior", "ensemble: true",
+         "n_sim: 2000", "n_mcmc: 6400", "n_burn: 200"],
+    )  # fmt: skip
+    autopsies("children", "child", CHILDREN, 80, ["job_type: openva_only", "algorithm: InterVA"])
     INBOX.mkdir(parents=True, exist_ok=True)
     for name, lines in (("trio", trio()), ("structural", structural()), ("panel", panel())):
         (INBOX / f"{name}.vcf").write_text("\n".join(lines) + "\n")

@@ -27,6 +27,7 @@ environment variables:
   GENOMICS_S3_ENDPOINT_URL   an S3 server that is not Amazon's
   GENOMICS_REFERENCE_FASTA   the genome to left-align and check alleles against
   GENOMICS_ANNOTATION_REFRESH  YAML with the annotation sources to keep fresh
+  GENOMICS_VA_REFERENCE      folder of reference files for verbal autopsy       (a made-up one)
   GENOMICS_GENOME            human or other; chosen once for a warehouse    (human)
 """
 

@@ -36,6 +36,7 @@ class Environment:
         reference_fasta: the genome that alleles are left-aligned and checked against.
         genome: which contigs the warehouse is made for.
         annotation_refresh: YAML with the annotation sources to keep fresh, or None.
+        va_reference: folder of the reference files of verbal autopsy, which belong to others.
     """
 
     home: Path
@@ -47,6 +48,7 @@ class Environment:
     reference_fasta: Path | None
     genome: Genome
     annotation_refresh: Path | None = None
+    va_reference: Path | None = None
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] = os.environ) -> Environment:
@@ -58,6 +60,7 @@ class Environment:
         home = _folder(environ.get("GENOMICS_HOME") or ".genomics")
         reference = environ.get("GENOMICS_REFERENCE_FASTA")
         refresh = environ.get("GENOMICS_ANNOTATION_REFRESH")
+        va_reference = environ.get("GENOMICS_VA_REFERENCE")
         return cls(
             home=home,
             inbox=_place(environ.get("GENOMICS_INBOX") or str(home / "inbox")),
@@ -68,6 +71,7 @@ class Environment:
             reference_fasta=_folder(reference) if reference else None,
             genome=_genome(environ.get("GENOMICS_GENOME") or "human"),
             annotation_refresh=_folder(refresh) if refresh else None,
+            va_reference=_folder(va_reference) if va_reference else None,
         )
 
 

@@ -17,6 +17,9 @@ from resources.environment import Environment
 PROJECT = Path(__file__).resolve().parents[2]
 """The checkout: it holds `dagster.yaml`, `workspace.yaml` and the examples."""
 
+MADE_UP_REFERENCE = PROJECT / "examples" / "verbal_autopsy_reference"
+"""What the bundled batches of verbal autopsies are worked on with; it refuses everything else."""
+
 
 @dataclass(frozen=True)
 class Stack:
@@ -47,6 +50,7 @@ class Stack:
         """
         return {
             "GENOMICS_HOME": str(self.environment.home),
+            "GENOMICS_VA_REFERENCE": str(self.environment.va_reference or MADE_UP_REFERENCE),
             "DAGSTER_HOME": str(self.dagster_home),
             "GENOMICS_DAGSTER_STORAGE_URL": dagster_storage_url(self.postgres_url),
             # `telemetry: enabled: false` alone leaves the thread on that posts what is in $DAGSTER_HOME/logs.
