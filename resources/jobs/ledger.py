@@ -110,15 +110,15 @@ class RunningJob:
         self.closed = True
         self._keeper.release()
 
-    def end(self, ending: JobEnding) -> None:
-        """Close the job without a result; nothing happens where it is closed already."""
+    def end(self, ending: JobEnding) -> bool:
+        """Close the job without a result; returns False where it is closed already, and nothing happens."""
         if self.closed:
-            return
+            return False
         self.closed = True
         with suppress(JobClosedError):
             self._keeper.finish()
         try:
-            self._store.close(self.id, Closing(ending.state, ending=ending), [JobState.RUNNING])
+            return self._store.close(self.id, Closing(ending.state, ending=ending), [JobState.RUNNING])
         finally:
             self._keeper.release()
 

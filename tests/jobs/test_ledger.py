@@ -273,6 +273,15 @@ def test_a_failed_job_leaves_no_output_behind(comsa: Bench, key: str) -> None:
     assert comsa.query("SELECT file_type FROM comsa.job_files WHERE job_id = %s", ids[0]) == [("input",)]
 
 
+def test_a_completion_whose_answer_got_lost_keeps_its_output(comsa: Bench, key: str) -> None:
+    """The commit went through, and the worker saw an error all the same."""
+    job = comsa.begin(key)
+    path = job.output("causes.csv", b"ID,cause1\n")
+    comsa.execute("UPDATE comsa.jobs SET status = 'completed' WHERE id = %s", job.id)
+    assert not job.end(JobEnding(EndingKind.STORE, "the connection was lost"))
+    assert comsa.ledger.objects.read_bytes(path) == b"ID,cause1\n"  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize("name", ["", "..", "a/b.csv", "x" * 300])
 def test_a_file_needs_a_name_of_its_own(comsa: Bench, key: str, name: str) -> None:
     job = comsa.begin(key)
