@@ -64,7 +64,7 @@ def annotation_source(
     if config.rollback:
         yield dg.Output(Rollback(source))
         return
-    from genomics_assets.annotations.source_files import read_folder
+    from genomics_assets.annotations.source_files import files_phrase, read_folder
     from genomics_assets.annotations.source_load import prepare_load
 
     with (
@@ -81,7 +81,13 @@ def annotation_source(
             unchanged=lambda: inbox.unchanged(drop),
         )
         # Written while the local copy lasts.
-        yield dg.Output(load)
+        yield dg.Output(
+            load,
+            metadata={
+                "files": files_phrase(folder.data),
+                "older files left alone": files_phrase(folder.older) or "none",
+            },
+        )
 
 
 class PassConfig(dg.Config):

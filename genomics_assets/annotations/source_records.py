@@ -175,6 +175,7 @@ class SourceStream:
         self._genome = genome
         self._reference = reference
         self._engine = engine
+        self._table: SourceTable | None = None
         self.tally = SourceTally()
 
     @property
@@ -220,9 +221,9 @@ class SourceStream:
             self.tally.reject(reason, count)
         for reason, count in stream.tally.noted.items():
             # A table declares no contigs.
-            if not (self._folder.is_table and reason == "undeclared_contig"):
+            if not (self._table is not None and reason == "undeclared_contig"):
                 self.tally.note(reason, count)
-        if self._folder.is_table:
+        if self._table is not None:
             self.tally.alleles += self._table.without_position
             self.tally.reject("no_position", self._table.without_position)
 

@@ -152,6 +152,7 @@ def test_a_new_file_beside_the_old_one_is_a_new_version_of_the_same_source(
     assert warehouse.anno(source, "pos, af") == [(100, 0.25), (101, 0.75), (103, 1.0)]
     assert (done["rows added"], done["rows changed"], done["rows removed"]) == (1, 1, 1)
     assert (done["version"], done["last version"]) == ("2026-02-01", "2026-01-01")
+    assert (done["files"], done["older files left alone"]) == ("r_20260201.vcf", "r_20260101.vcf")
     assert warehouse.query("SELECT count(*) FROM genomics.annotation_sources WHERE name = %s", source) == [
         (1,)
     ]
