@@ -282,7 +282,8 @@ def clinvar(held: list[tuple[str, int, str, str]]) -> tuple[list[str], list[str]
             first[key] = (1001 + number, info + significance)
         if not 0.04 < fate < 0.07:
             second[key] = (1001 + number, info + later)
-    top = ["##fileformat=VCFv4.1", "##source=ClinVar", "##reference=GRCh38", *CLINVAR_INFO]
+    contigs = [f"##contig=<ID={name.removeprefix('chr')}>" for name in CHROMOSOME_LENGTHS]
+    top = ["##fileformat=VCFv4.1", "##source=ClinVar", "##reference=GRCh38", *contigs, *CLINVAR_INFO]
     return (
         site_lines([top[0], "##fileDate=2026-01-04", *top[1:]], first),
         site_lines([top[0], "##fileDate=2026-02-01", *top[1:]], second),

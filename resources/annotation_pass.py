@@ -6,13 +6,13 @@ rows whose values change, and no other. A source's value goes before the file's 
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from genomics_assets.annotations.field_config import SEED_COLUMNS, SEED_TYPES, SEED_WIDTHS
-from resources.annotation_tables import KEYS, LONGEST_NAME, anno_table, name_of, patiently, same_key
+from resources.annotation_tables import LONGEST_NAME, anno_table, name_of, patiently, same_key
 
 if TYPE_CHECKING:
     import psycopg
@@ -66,7 +66,10 @@ def fill_targets(
     from psycopg import sql
 
     columns = sql.SQL(", ").join(
-        sql.SQL("{} {}").format(sql.Identifier(c), sql.SQL(SEED_TYPES[c])) for c in SEED_COLUMNS
+        [
+            *(sql.SQL("{} {}").format(sql.Identifier(c), sql.SQL(SEED_TYPES[c])) for c in SEED_COLUMNS),
+            *(sql.SQL("{} boolean").format(_changed(c)) for c in SEED_COLUMNS),
+        ]
     )
     connection.execute("SET LOCAL work_mem = '128MB'")
     connection.execute("SET LOCAL enable_partitionwise_join = on")
@@ -118,13 +121,16 @@ def _add_targets(
         sql.SQL(
             """
             INSERT INTO annotation_targets
-            SELECT v.chrom, v.variant_id, {new}
+            SELECT v.chrom, v.variant_id, {new}, {changed}
             FROM genomics.variants AS v {joins} CROSS JOIN LATERAL (SELECT {targets}) AS t
             WHERE {scope} AND ROW({old}) IS DISTINCT FROM ROW({new})
             """
         ).format(
             new=_columns("t"),
             old=_columns("v"),
+            changed=sql.SQL(", ").join(
+                sql.SQL("v.{0} IS DISTINCT FROM t.{0}").format(sql.Identifier(c)) for c in SEED_COLUMNS
+            ),
             joins=sql.SQL(" ").join(joins),
             targets=sql.SQL(", ").join(targets),
             scope=scope,
@@ -139,15 +145,9 @@ def update_variants(connection: "psycopg.Connection[Any]") -> tuple[int, dict[st
 
     connection.execute("ANALYZE annotation_targets")
     counted = sql.SQL(", ").join(
-        sql.SQL("count(*) FILTER (WHERE v.{0} IS DISTINCT FROM t.{0})").format(sql.Identifier(c))
-        for c in SEED_COLUMNS
+        sql.SQL("count(*) FILTER (WHERE {})").format(_changed(c)) for c in SEED_COLUMNS
     )
-    row = connection.execute(
-        sql.SQL(
-            "SELECT {} FROM annotation_targets AS t JOIN genomics.variants AS v "
-            "ON v.chrom = t.chrom AND v.variant_id = t.variant_id"
-        ).format(counted)
-    ).fetchone()
+    row = connection.execute(sql.SQL("SELECT {} FROM annotation_targets").format(counted)).fetchone()
     own = sql.SQL(", ").join(
         sql.SQL("{}, v.{}").format(sql.Literal(column), sql.Identifier(column)) for column in SEED_COLUMNS
     )
@@ -208,6 +208,13 @@ def _columns(alias: str) -> "sql.Composable":
     )
 
 
+def _changed(column: str) -> "sql.Identifier":
+    """What tells, of a row to change, whether this column of it changes."""
+    from psycopg import sql
+
+    return sql.Identifier(f"{column} changes")
+
+
 def _alias(source: RegisteredSource) -> str:
     return f"s{source.source_id}"
 
@@ -227,29 +234,21 @@ def view_column(source: str, alias: str) -> str:
     return f"{name[: LONGEST_NAME - 9]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
-def make_view(connection: "psycopg.Connection[Any]", sources: Sequence[RegisteredSource]) -> None:
-    """Make the view that has each variant with every column of every source, in the order of registration."""
+def make_view(
+    connection: "psycopg.Connection[Any]", registered: Callable[[], Sequence[RegisteredSource]]
+) -> None:
+    """Make the view that has each variant with every column of every source, in the order of registration.
+
+    Args:
+        connection: has the view's lock from here to the end of its transaction.
+        registered: gives the sources, those included that the last owner of the lock has registered.
+    """
     import psycopg
     from psycopg import sql
 
-    columns = [
-        sql.SQL("{}.{} AS {}").format(
-            sql.SQL(_alias(source)), sql.Identifier(alias), sql.Identifier(view_column(source.name, alias))
-        )
-        for source in sources
-        for alias in source.aliases
-    ]
-    joins = [
-        sql.SQL("LEFT JOIN {} AS {} ON {}").format(
-            name_of(anno_table(source.name)), sql.SQL(_alias(source)), same_key(_alias(source), "v")
-        )
-        for source in sources
-    ]
-    body = sql.SQL("VIEW {} AS SELECT {} FROM genomics.variants AS v {}").format(
-        name_of(VIEW), sql.SQL(", ").join([sql.SQL("v.*"), *columns]), sql.SQL(" ").join(joins)
-    )
-
     def make() -> None:
+        lock_view(connection)
+        body = _view_of(registered())
         try:
             with connection.transaction():
                 connection.execute(sql.SQL("CREATE OR REPLACE ") + body)
@@ -269,22 +268,35 @@ def make_view(connection: "psycopg.Connection[Any]", sources: Sequence[Registere
     patiently(connection, VIEW, make)
 
 
+def _view_of(sources: Sequence[RegisteredSource]) -> "sql.Composable":
+    from psycopg import sql
+
+    columns = [
+        sql.SQL("{}.{} AS {}").format(
+            sql.SQL(_alias(source)), sql.Identifier(alias), sql.Identifier(view_column(source.name, alias))
+        )
+        for source in sources
+        for alias in source.aliases
+    ]
+    joins = [
+        sql.SQL("LEFT JOIN {} AS {} ON {}").format(
+            name_of(anno_table(source.name)), sql.SQL(_alias(source)), same_key(_alias(source), "v")
+        )
+        for source in sources
+    ]
+    return sql.SQL("VIEW {} AS SELECT {} FROM genomics.variants AS v {}").format(
+        name_of(VIEW), sql.SQL(", ").join([sql.SQL("v.*"), *columns]), sql.SQL(" ").join(joins)
+    )
+
+
+def lock_view(connection: "psycopg.Connection[Any]") -> None:
+    """Wait for whoever makes the view anew: two at once would each leave the other's source out."""
+    connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('annotation view', 3))")
+
+
 def drop_view(connection: "psycopg.Connection[Any]") -> None:
     """Take the view away, for `make_view` to make it anew in the same transaction."""
     from psycopg import sql
 
+    lock_view(connection)
     connection.execute(sql.SQL("DROP VIEW IF EXISTS {}").format(name_of(VIEW)))
-
-
-__all__ = [
-    "KEYS",
-    "VIEW",
-    "PassReport",
-    "RegisteredSource",
-    "add_targets_of_version",
-    "drop_view",
-    "fill_targets",
-    "make_view",
-    "update_variants",
-    "view_column",
-]

@@ -420,13 +420,17 @@ class _Bucket:
                     self._files.put_file(str(unfinished), f"{self.prefix}/{path}")
 
     def _get_folder(self, source: str, target: Path) -> None:
-        below = [path for path in self._files.find(source) if is_inside(path.removeprefix(f"{source}/"))]
+        found: dict[str, Any] = self._files.find(source, detail=True)
+        below = {path: info for path, info in found.items() if is_inside(path.removeprefix(f"{source}/"))}
         if not below:
             raise _gone(f"s3://{source}")
-        for path in below:
+        for path, info in below.items():
             copy = target / path.removeprefix(f"{source}/")
             copy.parent.mkdir(parents=True, exist_ok=True)
             self._files.get_file(path, str(copy))
+            # Which of two files came last must not depend on the order of copying.
+            if written := info.get("LastModified"):
+                os.utime(copy, (written.timestamp(), written.timestamp()))
 
     def _require_bucket(self) -> None:
         """A bucket that is absent lists as empty; say so, or a wrong name would wait for ever."""

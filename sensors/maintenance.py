@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from resources.annotation_warehouse import AnnotationWarehouse
 from resources.maintenance import compact
 from resources.maintenance import prune_event_log as prune
 from resources.postgres import PostgresResource
@@ -65,11 +66,28 @@ def sweep_loads(context: dg.OpExecutionContext, warehouse: VariantWarehouse, lak
     )
 
 
+class RetentionConfig(dg.Config):
+    """How long replaced versions of annotation sources can be brought back."""
+
+    keep_days: int = 90
+    """Days since the version that replaced them was loaded."""
+
+
+@dg.op(out=dg.Out(dg.Nothing), tags={"kind": "postgres"})
+def sweep_annotations(
+    context: dg.OpExecutionContext, config: RetentionConfig, annotation_warehouse: AnnotationWarehouse
+) -> None:
+    """Drops what rollbacks to versions of annotation sources need, once it is past its time."""
+    dropped = annotation_warehouse.sweep(config.keep_days)
+    context.add_output_metadata({"keep_days": config.keep_days, "versions_dropped": dropped})
+
+
 @dg.job(description="Prunes Dagster's event log, sweeps dead loads, compacts and analyses the warehouse.")
 def maintenance() -> None:
     """None waits for another: one that fails does not hold the others back."""
     prune_event_log()
     sweep_loads()
+    sweep_annotations()
     compact_warehouse()
 
 

@@ -118,6 +118,11 @@ def annotated_variants(
     changes = annotation_warehouse.changes(done.versions)
     reclassified = annotation_warehouse.reclassified(done.versions, "clinvar_sig")
     sources = annotation_warehouse.sources()
+    shown = {}
+    if reclassified:
+        drawn = change_picture(reclassified, "Significance")
+        shown["reclassified"] = dg.MetadataValue.md(values_table(reclassified))
+        shown["reclassified variants"] = picture(drawn, "variants by change of significance")
     return dg.MaterializeResult(
         metadata={
             "dagster/table_name": "genomics.annotated_variants",
@@ -129,10 +134,7 @@ def annotated_variants(
             "updated by column": dg.MetadataValue.json(done.by_column),
             "sources": dg.MetadataValue.json({s.name: s.version or "not told" for s in sources}),
             "what changed": dg.MetadataValue.md(changes_sentences(changes)),
-            "reclassified": dg.MetadataValue.md(values_table(reclassified)),
-            "reclassified variants": picture(
-                change_picture(reclassified, "Significance"), "variants by change of significance"
-            ),
+            **shown,
         }
     )
 

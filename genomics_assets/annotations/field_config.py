@@ -189,6 +189,8 @@ def _load(text: str | bytes) -> Any:
         raise InputError(f"{FIELDS_FILE} has {len(text):,} bytes", remedy=f"{_MAX_BYTES:,} are the limit")
     try:
         return json.loads(text, object_pairs_hook=_once)
+    except InputError:
+        raise
     except json.JSONDecodeError as error:
         raise InputError(
             f"{FIELDS_FILE} is not JSON: {error.msg}", remedy="correct it there", line=error.lineno
@@ -373,10 +375,9 @@ def _of_config(
 
 
 def _missing_field(name: str, declared: Mapping[str, Any], what: str) -> InputError:
-    near = difflib.get_close_matches(name, declared, 1) or difflib.get_close_matches(
-        name.lower(), {key.lower(): key for key in declared}, 1
-    )
-    hint = f"did you mean {near[0]!r}? It" if near else "It"
+    folded = {key.lower(): key for key in declared}
+    near = difflib.get_close_matches(name.lower(), folded, 1)
+    hint = f"did you mean {folded[near[0]]!r}? It" if near else "It"
     some = ", ".join(list(declared)[:20]) or "none"
     return InputError(
         f"{FIELDS_FILE} names the {what} {_shown(name)}, which the file does not declare",

@@ -11,6 +11,7 @@ import dagster as dg
 import psycopg
 import pytest
 
+from resources.annotation_warehouse import AnnotationWarehouse
 from resources.maintenance import MaintenanceError, compact, prune_event_log
 from resources.object_store import ObjectStoreResource
 from resources.postgres import PostgresResource
@@ -267,6 +268,7 @@ def test_the_schedule_runs_every_night_by_default() -> None:
         resources={
             "postgres": PostgresResource(),
             "warehouse": VariantWarehouse(postgres=PostgresResource()),
+            "annotation_warehouse": AnnotationWarehouse(postgres=PostgresResource()),
             "lake": LAKE,
         },
     )
@@ -278,7 +280,12 @@ def run_job(
 ) -> dg.ExecuteInProcessResult:
     return maintenance.execute_in_process(
         instance=instance,
-        resources={"postgres": postgres, "warehouse": VariantWarehouse(postgres=postgres), "lake": LAKE},
+        resources={
+            "postgres": postgres,
+            "warehouse": VariantWarehouse(postgres=postgres),
+            "annotation_warehouse": AnnotationWarehouse(postgres=postgres),
+            "lake": LAKE,
+        },
         run_config={"ops": {"prune_event_log": {"config": {"keep_days": keep_days}}}},
     )
 
