@@ -1,0 +1,1 @@
+"""Genome-wide association: a dropped cohort becomes a quality report, association tables and plots."""
