@@ -342,16 +342,17 @@ def _batches(
     slice_ = cohort.variants.slice(start, len(chosen))
     if not chosen.all():
         slice_ = slice_.filter(pa.array(chosen))
-    sites = {name: slice_[name].combine_chunks() for name in slice_.schema.names}
-    return {name: _batch(sites, result) for name, result in found.items()}
+    return {name: association_batch(slice_, result) for name, result in found.items()}
 
 
-def _batch(sites: Mapping[str, pa.Array], found: Found) -> pa.RecordBatch:
+def association_batch(variants: pa.Table, found: Found) -> pa.RecordBatch:
+    """A record batch of `association_schema` from some rows of a cohort's table of variants and their results."""
     import pyarrow as pa
 
     def numbers(values: Floats) -> pa.Array:
         return pa.array(values, pa.float64(), mask=np.isnan(values))
 
+    sites = {name: variants[name].combine_chunks() for name in variants.schema.names}
     columns = {
         **sites,
         "effect_allele": sites["alt_allele"],

@@ -63,12 +63,12 @@ class LinearTest:
         gone = np.zeros((len(block), self._gone.shape[1]))
         if counts.missing.any():
             kernel.missing_sums(block.rows.view(np.uint64), self._gone, gone)
-        squares: Floats = 4.0 * counts.two + counts.one
+        squares: Floats = np.asarray(4.0 * counts.two + counts.one, dtype=np.float64)
         with_missing = counts.missing > 0
         if self._imputed:
             mean = counts.copies / np.maximum(counts.called, 1)
             sums += mean[:, None] * gone
-            squares = squares + mean**2 * counts.missing
+            squares = np.asarray(squares + mean**2 * counts.missing)
             with_missing[:] = False
         shape = (len(block), len(self.names))
         num, den, left = np.empty(shape), np.empty(len(block)), np.empty(shape)
