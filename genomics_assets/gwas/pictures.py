@@ -164,11 +164,8 @@ def _label(figure: Figure, axes: Axes, points: list[tuple[float, float, str]]) -
     # Highest first: a label that has to give way goes where there is room.
     for x, y, name in sorted(points, key=lambda point: -point[1]):
         for shift in _SHIFTS:
-            arrow = {"arrowstyle": "-", "color": _FAINT, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 2}
-            text = axes.annotate(
-                name.replace("$", r"\$"), (x, y), shift, textcoords="offset points", fontsize=8, color=_INK, ha="center",
-                va="bottom", zorder=5, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.8}, arrowprops=None if shift == _SHIFTS[0] else arrow,
-            )  # fmt: skip
+            text = axes.annotate(name.replace("$", r"\$"), (x, y), shift, **_LABEL,
+                                 arrowprops=None if shift == _SHIFTS[0] else _ARROW)  # fmt: skip
             text.update_positions(renderer)
             # The words alone: an arrow may cross what it likes.
             box = Text.get_window_extent(text, renderer).padded(1.5)
@@ -179,6 +176,12 @@ def _label(figure: Figure, axes: Axes, points: list[tuple[float, float, str]]) -
             text.remove()
 
 
+_LABEL: dict[str, Any] = {
+    "textcoords": "offset points", "fontsize": 8, "color": _INK, "ha": "center", "va": "bottom", "zorder": 5,
+    "bbox": {"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.8},
+}  # fmt: skip
+_ARROW = {"arrowstyle": "-", "color": _FAINT, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 2}
+# Right above the point first, then further off.
 _SHIFTS = [(0, 4), *((x, y) for y in (6, 16, 26, 36) for x in (0, 24, -24, 48, -48))]
 
 

@@ -1,7 +1,7 @@
 """PLINK 2 as another engine of association, where it is on PATH: the same rows from `plink2 --glm`.
 
-What differs between its versions is met here: the column of negative logarithms was called LOG10_P, optional columns
-come and go, and A1 need not be ALT, so that every row is matched by its alleles.
+What differs between its versions is met here: columns come and go and change their names, and A1 need not be ALT, so
+that every row is matched by its alleles.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from genomics_assets.gwas.dataset import GenotypeDataset
 from genomics_assets.gwas.genotype_matrix import Bools, Counts, Floats
 from genomics_assets.gwas.job_settings import AnalysisType
 from genomics_assets.gwas.phenotypes import Trait
-from genomics_assets.gwas.tails import Tail
+from genomics_assets.gwas.tails import Tail, two_sided_normal, two_sided_t
 from genomics_assets.input_error import InputError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _NOT_KNOWN = "NA"
+_SMALLEST_PRINTED = 1e-290
 _REASONS = {
     "CONST_ALLELE": Untested.NO_VARIATION,
     "CONST_OMITTED_ALLELE": Untested.NO_VARIATION,
@@ -69,8 +70,8 @@ def associate_with_plink2(
         raise InputError(
             f"plink2 does not do {unfit or 'missing: mean'} here", remedy="set `engine: native` in job.yaml"
         )
-    with tempfile.TemporaryDirectory(prefix="plink2-") as folder:
-        for trait, kind in analysis.traits:
+    for trait, kind in analysis.traits:
+        with tempfile.TemporaryDirectory(prefix="plink2-") as folder:
             yield {trait.name: _run(program, Path(folder), cohort, analysis, trait, kind)}
 
 
@@ -86,7 +87,7 @@ def _run(
         "--threads", str(analysis.threads), "--out", "out", "--allow-extra-chr", "--output-chr", "chrM",
         *(["--covar", "covar.txt", "--covar-variance-standardize"] if covariates else []),
         "--glm", "hide-covar", "no-x-sex", *(["firth-fallback"] if kind == "logistic" else []),
-        *([] if covariates else ["allow-no-covars"]), "log10", "cols=+a1freq,+beta,+err",
+        *([] if covariates else ["allow-no-covars"]), "cols=+a1freq,+beta,+err",
     ]  # fmt: skip
     done = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603 - own list
     if done.returncode != 0:
@@ -150,11 +151,13 @@ def _read(output: Path, cohort: GenotypeDataset, analysis: Analysis, kind: Analy
         raise RuntimeError(f"plink2 left out {int((rows < 0).sum()):,} variants without a word")
     alt = np.array(cohort.variants["alt_allele"].take(wanted).to_pylist(), dtype=object)
     a1 = np.array(columns["A1"].cast("string").to_pylist(), dtype=object)[rows]
-    found = _found(columns, rows, a1 == alt, kind)
+    found = _found(columns, rows, a1 == alt, kind, analysis.covariates.shape[1] + 2)
     return association_batch(cohort.variants.take(wanted), found)
 
 
-def _found(columns: Mapping[str, pa.ChunkedArray], rows: Counts, same: Bools, kind: AnalysisType) -> Found:
+def _found(
+    columns: Mapping[str, pa.ChunkedArray], rows: Counts, same: Bools, kind: AnalysisType, predictors: int
+) -> Found:
     """Results in the order of `rows`; `same` tells where A1 is the effect allele."""
 
     def numbers(*names: str) -> Floats:
@@ -170,19 +173,28 @@ def _found(columns: Mapping[str, pa.ChunkedArray], rows: Counts, same: Bools, ki
         return [found[row] or default for row in rows]
 
     sign, frequency = np.where(same, 1.0, -1.0), numbers("A1_FREQ")
-    neg_log10 = numbers("NEG_LOG10_P", "LOG10_P")
+    statistic, n = sign * numbers("T_STAT", "Z_STAT", "T_OR_F_STAT", "Z_OR_F_STAT"), numbers("OBS_CT")
+    tail = _tail(numbers("P"), statistic, n - predictors if kind == "linear" else None)
     reason = np.array([_reason(code) for code in words("ERRCODE", ".")], dtype=object)
-    reason[(reason == "") & np.isnan(neg_log10)] = Untested.NO_CONVERGENCE.value
+    reason[(reason == "") & np.isnan(tail.p)] = Untested.NO_CONVERGENCE.value
     return Found(
         beta=sign * numbers("BETA"),
         se=numbers("SE"),
-        statistic=sign * numbers("T_STAT", "Z_STAT", "T_OR_F_STAT", "Z_OR_F_STAT"),
-        tail=Tail(np.power(10.0, -neg_log10), neg_log10),
-        n=numbers("OBS_CT").astype(np.int64),
+        statistic=statistic,
+        tail=tail,
+        n=n.astype(np.int64),
         frequency=np.where(same, frequency, 1 - frequency),
         test=np.array(["firth" if used == "Y" else kind for used in words("FIRTH?", "N")], dtype=object),
         reason=reason,
     )
+
+
+def _tail(p: Floats, statistic: Floats, freedom: Floats | None) -> Tail:
+    """The p values as printed, to six digits; logarithms by the statistic where they are too small to be printed."""
+    with np.errstate(divide="ignore"):
+        neg_log10 = -np.log10(p) + 0.0
+    ours = two_sided_normal(statistic) if freedom is None else two_sided_t(statistic, np.maximum(freedom, 1))
+    return Tail(p, np.where(p < _SMALLEST_PRINTED, ours.neg_log10, neg_log10))
 
 
 def _reason(code: str) -> str:
