@@ -264,6 +264,7 @@ def firth(
     g, now, w, r = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
     h, lower, inverse = np.empty((size, size)), np.empty((size, size)), np.empty((size, size))
     u, d, unit, xi, trial = np.empty(size), np.empty(size), np.empty(size), np.empty(size), np.empty(size)
+    before = np.empty(size)
     work, bits = np.empty((5, _PIECE)), np.empty(_PIECE, np.int64)
     for j in which:
         _decode(rows[j], seen, fillers[j], filled, g, now)
@@ -273,6 +274,7 @@ def firth(
         if not _factorize(h, lower, size):
             continue
         best = _penalized(b, x, y, now, g, k, lower, work)
+        damping, before[:] = 1.0, 0.0
         for _ in range(most):
             for a in range(size):
                 unit[:] = 0.0
@@ -295,14 +297,21 @@ def firth(
                     for a in range(size):
                         u[a] += added * xi[a]
             _solve(lower, u, d, size)
-            longest = 0.0
+            longest = along = earlier = 0.0
             for a in range(size):
                 longest = max(longest, abs(d[a]))
+                along += d[a] * before[a]
+                earlier += before[a] * before[a]
+                before[a] = d[a]
+            # The penalty's own curvature is left out of the information: for an allele or two a full step goes
+            # twice as far as it should, back and forth for ever.
+            if along < -0.25 * earlier:
+                damping *= 0.5
             beta[j], se[j] = b[k], 1.0 / lower[k, k]
             if longest < tolerance:
                 state[j] = CONVERGED
                 break
-            scale = min(1.0, _LONGEST_STEP / longest)
+            scale = min(damping, _LONGEST_STEP / longest)
             improved = False
             for _halving in range(25):
                 for a in range(size):

@@ -1,6 +1,6 @@
 """Compiling the loops that numpy has no words for, with numba, once a machine.
 
-Compiled code is kept under `NUMBA_CACHE_DIR`, else under `GENOMICS_HOME`, else in the user's cache, so that an
+Compiled code is kept under `NUMBA_CACHE_DIR`, else in the user's cache, else under `GENOMICS_HOME`, so that an
 installation which may not be written to serves as well. Import this module, and those that use it, inside functions:
 numba takes half a second to load.
 """
@@ -31,10 +31,16 @@ def compiled(*, reorder: bool = False) -> Callable[[Function], Function]:
 def _cache_folder() -> str:
     if folder := os.environ.get("NUMBA_CACHE_DIR"):
         return folder
-    if home := os.environ.get("GENOMICS_HOME"):
-        return str(Path(home).absolute() / "compiled")
-    cache = os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
-    return str(Path(cache) / "genomics_assets" / "compiled")
+    cache = (
+        Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
+        / "genomics_assets"
+        / "compiled"
+    )
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return str(Path(os.environ.get("GENOMICS_HOME") or ".genomics").absolute() / "compiled")
+    return str(cache)
 
 
 _settings: Any = numba.config

@@ -152,7 +152,7 @@ def pack(codes: npt.ArrayLike) -> Bytes:
     given = np.asarray(codes, dtype=np.uint8)
     padded = np.zeros((given.shape[0], 4 * row_bytes(given.shape[1])), dtype=np.uint8)
     padded[:, : given.shape[1]] = given
-    four = padded.reshape(given.shape[0], -1, 4)
+    four = padded.reshape(given.shape[0], row_bytes(given.shape[1]), 4)
     return (four[:, :, 0] | four[:, :, 1] << 2 | four[:, :, 2] << 4 | four[:, :, 3] << 6).astype(np.uint8)
 
 

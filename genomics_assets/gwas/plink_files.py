@@ -106,8 +106,8 @@ def read_bim(bim: Path) -> pa.Table:
         chromosomes.append(known[chromosome])
         names.append(name)
         positions.append(position)
-        a1s.append(a1)
-        a2s.append(a2)
+        a1s.append(a1.upper())
+        a2s.append(a2.upper())
         if not position.isdecimal():
             raise InputError(
                 "the position is no whole number", remedy=_EXPORT_AGAIN, file=bim.name, line=number
@@ -120,8 +120,8 @@ def read_bim(bim: Path) -> pa.Table:
         pa.array(where),
         pa.array(chromosomes).dictionary_encode(),
         pa.array([int(position) for position in positions], pa.int64()),
-        pa.array([allele.upper() for allele in a2s]),
-        pa.array([allele.upper() for allele in a1s]),
+        pa.array(a2s),
+        pa.array(a1s),
     ]
     return pa.Table.from_arrays(arrays, schema=variant_schema())
 

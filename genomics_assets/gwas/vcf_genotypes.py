@@ -150,6 +150,8 @@ class _Sink:
         self.samples = len(header.samples)
         self.tally = Tally()
         self.parser = RecordParser(header, tally=self.tally)
+        # Counts nothing: the site of a record that is parsed for its calls was counted already.
+        self.call_parser = RecordParser(header, tally=Tally())
         self.x_calls = np.zeros((self.samples, 2), dtype=np.int64)
         self.tables: list[pa.Table] = []
         self.contigs: dict[bytes, tuple[str, int]] = {}
@@ -198,7 +200,8 @@ def _parse(text: bytes, first_line: int, sink: _Sink, sites: _Sites) -> Bytes:
 
 def _parse_line(line: bytes, number: int, sink: _Sink, sites: _Sites) -> Bytes:
     """Rows of one line by the parser of records; counts what it skips."""
-    rows = sink.parser.parse_genotypes(line, number)
+    rows = sink.call_parser.parse_genotypes(line, number)
+    sink.tally.records += 1
     columns = line.decode("utf-8", "replace").split("\t", 5)[:5]
     alleles = _tested(sink, columns, number)
     if not rows:
