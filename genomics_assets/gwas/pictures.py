@@ -32,9 +32,10 @@ if TYPE_CHECKING:
 
 _EVEN, _ODD, _LEAD, _BAND = "#0072B2", "#56B4E9", "#D55E00", "#D9E6F2"
 _INK, _FAINT, _GRID = "#222222", "#666666", "#E3E3E3"
+_COLOURS = ("#FFFFFF", _INK, _FAINT, _GRID, _EVEN, _ODD, _LEAD, _BAND)
 _MOST_LABELS = 20
 _MOST_POINTS = 60_000
-_PALETTE_SIZE = 96
+_SHADES = 12
 
 Floats = npt.NDArray[np.float64]
 
@@ -229,6 +230,15 @@ def _png(figure: Figure) -> bytes:
     canvas.draw()  # type: ignore[no-untyped-call]
     rgba = canvas.buffer_rgba()  # type: ignore[no-untyped-call]
     pixels = Image.frombuffer("RGBA", canvas.get_width_height(), rgba).convert("RGB")
+    # A palette of our own: one made from the picture loses the few dots of a colour that matter most.
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([part for colour in _COLOURS for part in _shades(colour)])
     png = io.BytesIO()
-    pixels.quantize(_PALETTE_SIZE, dither=Image.Dither.NONE).save(png, "PNG", optimize=True)
+    pixels.quantize(palette=palette, dither=Image.Dither.NONE).save(png, "PNG", optimize=True)
     return png.getvalue()
+
+
+def _shades(colour: str) -> list[int]:
+    """A colour and its way to white, as red, green and blue: what softened edges are made of."""
+    rgb = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+    return [round(255 - (255 - part) * step / _SHADES) for step in range(_SHADES, 0, -1) for part in rgb]
