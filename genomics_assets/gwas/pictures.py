@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 
 _EVEN, _ODD, _LEAD, _BAND = "#0072B2", "#56B4E9", "#D55E00", "#D9E6F2"
 _INK, _FAINT, _GRID = "#222222", "#666666", "#E3E3E3"
-_COLOURS = ("#FFFFFF", _INK, _FAINT, _GRID, _EVEN, _ODD, _LEAD, _BAND)
+_COLOURS = (_INK, _FAINT, _GRID, _EVEN, _ODD, _LEAD, _BAND)
 _MOST_LABELS = 20
 _MOST_POINTS = 60_000
-_SHADES = 12
+_SHADES, _ALMOST_WHITE = 12, 235
 
 Floats = npt.NDArray[np.float64]
 
@@ -232,7 +232,7 @@ def _png(figure: Figure) -> bytes:
     pixels = Image.frombuffer("RGBA", canvas.get_width_height(), rgba).convert("RGB")
     # A palette of our own: one made from the picture loses the few dots of a colour that matter most.
     palette = Image.new("P", (1, 1))
-    palette.putpalette([part for colour in _COLOURS for part in _shades(colour)])
+    palette.putpalette([255] * 3 + [part for colour in _COLOURS for part in _shades(colour)])
     png = io.BytesIO()
     pixels.quantize(palette=palette, dither=Image.Dither.NONE).save(png, "PNG", optimize=True)
     return png.getvalue()
@@ -241,4 +241,6 @@ def _png(figure: Figure) -> bytes:
 def _shades(colour: str) -> list[int]:
     """A colour and its way to white, as red, green and blue: what softened edges are made of."""
     rgb = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
-    return [round(255 - (255 - part) * step / _SHADES) for step in range(_SHADES, 0, -1) for part in rgb]
+    shades = [[round(255 - (255 - part) * step / _SHADES) for part in rgb] for step in range(_SHADES, 0, -1)]
+    # What is almost white would be taken for white.
+    return [part for shade in shades if min(shade) < _ALMOST_WHITE for part in shade]
