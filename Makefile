@@ -33,7 +33,7 @@ demo: $(VENV)/project.done
 	$(BIN)/python -m genomics_assets demo
 
 test: $(VENV)/project.done $(VENV)/dev.done
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 bench: $(VENV)/project.done $(VENV)/dev.done
 	$(BIN)/python -m benchmarks.variants $(ARGS)

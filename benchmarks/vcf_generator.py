@@ -13,6 +13,7 @@ import random
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ CONTIG_LENGTHS = {
     "chr16": 90338345, "chr17": 83257441, "chr18": 80373285, "chr19": 58617616, "chr20": 64444167,
     "chr21": 46709983, "chr22": 50818468, "chrX": 156040895, "chrY": 57227415, "chrM": 16569,
 }  # fmt: skip
+_CONTIG_STARTS = dict(zip(CONTIG_LENGTHS, accumulate(CONTIG_LENGTHS.values(), initial=0), strict=False))
 CSQ_FIELDS = (
     "Allele", "Consequence", "IMPACT", "SYMBOL", "Gene", "Feature_type", "Feature", "BIOTYPE",
     "EXON", "INTRON", "HGVSc", "HGVSp", "cDNA_position", "CDS_position", "Protein_position",
@@ -44,6 +46,11 @@ _WEIGHTS = [weight for *_, weight in _CONSEQUENCES]
 _SIGNIFICANCE = ("Benign", "Likely_benign", "Uncertain_significance", "Likely_pathogenic", "Pathogenic")
 _BGZF_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
 _BGZF_BLOCK = 0xFF00
+
+
+def gene_at(chrom: str, pos: int) -> str:
+    """The gene of a place: 20,000 of them side by side, so that neighbours share one, as they do in a genome."""
+    return f"GENE{(_CONTIG_STARTS[chrom] + pos) * 20_000 // sum(CONTIG_LENGTHS.values())}"
 
 
 class Row(NamedTuple):
@@ -156,12 +163,12 @@ class VcfGenerator:
         draw = self._random.random
         ref, planted = self._alleles()
         alts = [allele.written for allele in planted]
-        genes = [f"GENE{self._random.randrange(20000)}" for _ in alts]
+        gene = gene_at(chrom, pos)
         name = f"rs{self._random.randrange(10**6, 10**9)}" if draw() < 0.7 else "."
         qual = "." if draw() < 0.01 else f"{draw() * 3000:.2f}"
         filters = self._random.choices(("PASS", ".", "LowQual", "LowQual;LowDP"), (90, 3, 5, 2))[0]
         frequencies = [f"{draw() ** 4:.4g}" for _ in alts]
-        info, picked = self._info(ref, alts, genes, frequencies)
+        info, picked = self._info(ref, alts, gene, frequencies)
         line = f"{chrom}\t{pos}\t{name}\t{ref}\t{','.join(alts)}\t{qual}\t{filters}\t{info}"
         calls, counts = self._calls(len(alts))
         truth = self.truth
@@ -219,7 +226,7 @@ class VcfGenerator:
     # -- INFO and samples ------------------------------------------------------------------------------------
 
     def _info(
-        self, ref: str, alts: list[str], genes: list[str], frequencies: list[str]
+        self, ref: str, alts: list[str], gene: str, frequencies: list[str]
     ) -> tuple[str, list[tuple[str | None, str | None]]]:
         draw, pick = self._random.random, self._random.randrange
         number = pick(2, 400) * 2
@@ -242,7 +249,7 @@ class VcfGenerator:
         picked: list[tuple[str | None, str | None]] = [(None, None)] * len(alts)
         if self._consequences:
             entries: list[str] = []
-            for place, (name, gene) in enumerate(zip(_vep_names(ref, alts), genes, strict=True)):
+            for place, name in enumerate(_vep_names(ref, alts)):
                 own, picked[place] = self._transcripts(name, gene)
                 entries += own
             info.append("CSQ=" + ",".join(entries))

@@ -18,18 +18,17 @@ if TYPE_CHECKING:
 
     Connect = Callable[[], AbstractContextManager[psycopg.Connection[Any]]]
 
-# By the ending of the index's name: what follows `CREATE INDEX … ON partition`.
+# By the ending of the index's name: what follows `CREATE INDEX … ON partition`. What an index of the standard set
+# serves already is not here.
 FULL_INDEXES = {
-    "region_gist": "USING gist (chrom, pos_range)",
-    "gene_cover": "(gene) INCLUDE (pos, ref, alt, impact) WHERE gene IS NOT NULL",
-    "pathogenic": "(chrom, gene, clinvar_sig) WHERE clinvar_sig IN ('Pathogenic', 'Likely_pathogenic')",
-    "rare": "(gene, af_gnomad) WHERE af_gnomad < 0.01 OR af_gnomad IS NULL",
+    "region_gist": "USING gist (pos_range)",
     "info_gin": "USING gin (info jsonb_path_ops)",
     "hgvs_p_trgm": "USING gin (hgvs_p gin_trgm_ops)",
-    "impact": "(impact) WHERE impact IN ('HIGH', 'MODERATE')",
     "consequence": "(consequence) WHERE consequence IS NOT NULL",
     "transcript": "(transcript) WHERE transcript IS NOT NULL",
 }
+# The default partition holds many contigs; every other one holds one chromosome.
+REGION_OF_MANY_CONTIGS = "USING gist (chrom, pos_range)"
 EXTENSIONS = ("btree_gist", "pg_trgm")
 
 
@@ -92,6 +91,18 @@ def drop_full_indexes(connect: Connect) -> int:
 
 
 @dataclass(frozen=True)
+class _Partition:
+    table: str
+    is_default: bool
+
+    def definition(self, name: str) -> str:
+        """What follows `CREATE INDEX … ON table`."""
+        if name == "region_gist" and self.is_default:
+            return REGION_OF_MANY_CONTIGS
+        return FULL_INDEXES[name]
+
+
+@dataclass(frozen=True)
 class _Built:
     """An index of the set on one partition; one that a crash left unfinished is not valid."""
 
@@ -114,18 +125,19 @@ def _built(connection: psycopg.Connection[Any]) -> list[_Built]:
     return [_Built(*row) for row in rows]
 
 
-def _partitions(connection: psycopg.Connection[Any]) -> list[str]:
-    """Names of the partitions, the largest first."""
+def _partitions(connection: psycopg.Connection[Any]) -> list[_Partition]:
+    """The partitions, the largest first."""
     rows = connection.execute(
         """
-        SELECT c.relname FROM pg_partition_tree('genomics.variants') AS t JOIN pg_class AS c ON c.oid = t.relid
+        SELECT c.relname, pg_get_expr(c.relpartbound, c.oid) = 'DEFAULT'
+        FROM pg_partition_tree('genomics.variants') AS t JOIN pg_class AS c ON c.oid = t.relid
         WHERE t.isleaf ORDER BY pg_relation_size(c.oid) DESC
         """
     ).fetchall()
-    return [row[0] for row in rows]
+    return [_Partition(*row) for row in rows]
 
 
-def _build(connect: Connect, partition: str, *, concurrently: bool) -> dict[str, float]:
+def _build(connect: Connect, partition: _Partition, *, concurrently: bool) -> dict[str, float]:
     """Build what a partition lacks; seconds by index.
 
     All of a partition's indexes come in one transaction, since 26 commits cost less than 234.
@@ -139,14 +151,16 @@ def _build(connect: Connect, partition: str, *, concurrently: bool) -> dict[str,
             return {name: _create(connection, partition, name, concurrently) for name in FULL_INDEXES}
 
 
-def _create(connection: psycopg.Connection[Any], partition: str, name: str, concurrently: bool) -> float:
+def _create(
+    connection: psycopg.Connection[Any], partition: _Partition, name: str, concurrently: bool
+) -> float:
     from psycopg import sql
 
     statement = sql.SQL("CREATE INDEX {} IF NOT EXISTS {} ON {} {}").format(
         sql.SQL("CONCURRENTLY" if concurrently else ""),
-        sql.Identifier(f"{partition}_{name}_full"),
-        sql.Identifier("genomics", partition),
-        sql.SQL(FULL_INDEXES[name]),
+        sql.Identifier(f"{partition.table}_{name}_full"),
+        sql.Identifier("genomics", partition.table),
+        sql.SQL(partition.definition(name)),
     )
     started = time.perf_counter()
     connection.execute(statement)

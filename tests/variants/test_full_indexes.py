@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 from warehouse_harness import Warehouse, metadata
 
+from resources.migrations.versions.r0007_cheaper_loads import SERVED_ALREADY
 from resources.variant_indexes import FULL_INDEXES
 
 HEADER = (
@@ -33,6 +34,11 @@ def indexes(warehouse: Warehouse) -> int:
     return int(count)
 
 
+def definition(warehouse: Warehouse, index: str) -> str:
+    [(told,)] = warehouse.query("SELECT indexdef FROM pg_indexes WHERE indexname = %s", index)
+    return str(told)
+
+
 def test_the_set_is_built_used_by_queries_and_dropped(warehouse: Warehouse, name: str) -> None:
     rows = "".join(f"chr1\t{pos}\t.\tA\tG\t.\tPASS\tDP={pos}\n" for pos in range(1000, 3000))
     assert warehouse.load_file(f"{name}.vcf", HEADER + rows).success
@@ -45,6 +51,9 @@ def test_the_set_is_built_used_by_queries_and_dropped(warehouse: Warehouse, name
     assert indexes(warehouse) == len(FULL_INDEXES) * partitions
     assert told["bytes"] > 0
     assert all(f"| {index} | {partitions} |" in told["indexes"] for index in FULL_INDEXES)
+
+    assert "(pos_range)" in definition(warehouse, "variants_1_region_gist_full")
+    assert "(chrom, pos_range)" in definition(warehouse, "variants_other_region_gist_full")
 
     plan = warehouse.query(
         "EXPLAIN SELECT * FROM genomics.variants WHERE chrom = 'chr1' AND info @> '{\"DP\": 1500}'"
@@ -63,13 +72,22 @@ def test_an_index_that_a_crash_left_unfinished_is_built_again(warehouse: Warehou
     change(warehouse)
     with warehouse.resources["postgres"].connection() as connection:
         connection.execute(
-            "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'genomics.variants_1_rare_full'::regclass"
+            "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'genomics.variants_1_transcript_full'::regclass"
         )
     change(warehouse, concurrently=True)
     assert warehouse.query(
-        "SELECT indisvalid FROM pg_index WHERE indexrelid = 'genomics.variants_1_rare_full'::regclass"
+        "SELECT indisvalid FROM pg_index WHERE indexrelid = 'genomics.variants_1_transcript_full'::regclass"
     ) == [(True,)]
     change(warehouse, drop=True)
+
+
+def test_an_upgrade_drops_what_the_standard_set_serves_already(warehouse: Warehouse) -> None:
+    with warehouse.resources["postgres"].connection() as connection:
+        connection.execute("CREATE INDEX variants_1_rare_full ON genomics.variants_1 (gene, af_gnomad)")
+        connection.execute("CREATE INDEX variants_1_transcript_full ON genomics.variants_1 (transcript)")
+        connection.execute(SERVED_ALREADY)
+    assert indexes(warehouse) == 1
+    assert change(warehouse, drop=True).success
 
 
 def test_the_job_of_a_dropped_file_leaves_them_alone(warehouse: Warehouse) -> None:
