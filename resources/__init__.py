@@ -4,12 +4,17 @@ from typing import Any
 
 
 def default_resources(
-    *, postgres_url: str | None = None, inbox_url: str | None = None, object_store_url: str | None = None
+    *,
+    postgres_url: str | None = None,
+    mongo_url: str | None = None,
+    inbox_url: str | None = None,
+    object_store_url: str | None = None,
 ) -> dict[str, Any]:
     """The resources by the keys that assets name; nothing is connected to or started here.
 
     Args:
         postgres_url: None for what the environment configures; so are the others.
+        mongo_url: `mongodb://host:port/database`.
         inbox_url: a folder or `s3://…`.
         object_store_url: `file://…` or `s3://…`.
     """
@@ -25,9 +30,10 @@ def default_resources(
     from resources.variant_io_managers import LakeIOManager, LoadIOManager, VariantIOManager
     from resources.variant_lake import VariantLake
     from resources.variant_warehouse import VariantWarehouse
+    from resources.zygotrix_store import ZygotrixStore
 
     postgres = PostgresResource(url=postgres_url)
-    mongo = MongoResource()
+    mongo = MongoResource(url=mongo_url)
     objects = ObjectStoreResource(url=object_store_url)
     ledger = DropLedgerResource(postgres=postgres)
     warehouse = VariantWarehouse(postgres=postgres)
@@ -43,6 +49,7 @@ def default_resources(
         "comsa_jobs": ComsaJobs(postgres=postgres, objects=objects),
         "bmd_jobs": BmdJobs(postgres=postgres),
         "gwas_jobs": GwasJobs(postgres=postgres, mongo=mongo),
+        "zygotrix": ZygotrixStore(mongo=mongo, objects=objects),
         "postgres_io": PostgresIOManager(postgres=postgres),
         "mongo_io": MongoIOManager(mongo=mongo),
         "objects_io": ObjectStoreIOManager(objects=objects),

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -107,6 +108,17 @@ def without_password(url: str) -> str:
     'mongodb://ada:***@db.example:27017/zygotrix'
     """
     return _PASSWORD.sub(r"\1:***@", url)
+
+
+def refusal(details: Mapping[str, Any] | None) -> str:
+    """Why a server refused something, without the values that it repeats.
+
+    >>> refusal({"code": 11000, "errmsg": 'E11000 duplicate key error index: email_1 dup key: { email: "a@b.c" }'})
+    'E11000 duplicate key error index: email_1 (code 11000)'
+    """
+    message = str((details or {}).get("errmsg") or "no reason given").partition(" dup key:")[0]
+    code = (details or {}).get("code")
+    return message if code is None else f"{message} (code {code})"
 
 
 def _bare(text: str, url: str) -> str:

@@ -5,10 +5,11 @@ An asset says where they go in its metadata:
 - `key`: the field, or list of fields, that names a document (required).
 - `collection`: default is the last part of the asset's key.
 - `preview`: False keeps the documents' contents out of Dagster's event log (personal data).
+- `take_over`: False leaves documents alone that somebody else wrote under the same key.
 
 Each document also gets `_asset` and, for a partitioned asset, `_partition`: what this asset wrote and no
 longer returns is removed, and what anybody else wrote in the collection is not. A document that another
-asset or partition wrote under the same key is taken over, and counted.
+asset or partition wrote under the same key is taken over, and counted, unless the asset declines.
 
 MongoDB has no transaction on a single server. So everything is checked before the first write, new and
 changed documents are upserted before vanished ones are removed, and a write that was cut short is mended by
@@ -17,7 +18,6 @@ running the partition again. Documents that are stored already are left alone: a
 
 import datetime
 import itertools
-import math
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,7 +26,8 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import dagster as dg
 
-from resources.mongo import MongoError, MongoResource
+from genomics_assets.document_rules import MAX_DOCUMENT_BYTES, plain_name, unstorable
+from resources.mongo import MongoError, MongoResource, refusal
 from resources.partition_slices import (
     asset_label,
     input_partitions,
@@ -43,7 +44,6 @@ T = TypeVar("T")
 
 ASSET_FIELD = "_asset"
 PARTITION_FIELD = "_partition"
-MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
 # The server adds `_id` where a document has none.
 OBJECT_ID_BYTES = 17
 BATCH_BYTES = 8 * 1024 * 1024
@@ -65,9 +65,14 @@ class Documents:
 
     An asset may return it, and an input annotated with it reads lazily, once. It is how a generator is
     returned: Dagster takes a bare one for a series of events.
+
+    Attributes:
+        whole: False where some documents could not be read: what the asset wrote before and does not return
+            now is kept then.
     """
 
     documents: Iterable[Mapping[str, Any]]
+    whole: bool = True
 
     def __iter__(self) -> Iterator[Mapping[str, Any]]:
         """The documents, one by one."""
@@ -83,12 +88,13 @@ class WriteReport:
     unchanged: int = 0
     removed: int = 0
     taken_over: int = 0
+    left: int = 0
     bytes: int = 0
 
     @property
     def documents(self) -> int:
         """Documents that the asset returned."""
-        return self.inserted + self.replaced + self.unchanged
+        return self.inserted + self.replaced + self.unchanged + self.left
 
     def __add__(self, other: "WriteReport") -> "WriteReport":
         """The sum, field by field."""
@@ -117,7 +123,7 @@ class MongoIOManager(dg.ConfigurableIOManager):
         spools: list[_Spool] = []
         try:
             keys: set[tuple[Any, ...]] = set()
-            spools = [_Spool(target, partition) for partition, _ in slices]
+            spools = [_Spool(target, partition, _is_whole(value)) for partition, value in slices]
             for spool, (_, documents) in zip(spools, slices, strict=True):
                 spool.fill(_iterable(documents, target), keys)
             collection = database[target.collection]
@@ -177,6 +183,7 @@ class _Target:
     collection: str
     key: tuple[str, ...]
     preview: bool = True
+    take_over: bool = True
 
     @classmethod
     def of_output(cls, context: dg.OutputContext) -> "_Target":
@@ -202,7 +209,8 @@ class _Target:
                 'the list of fields, that names a document, as in metadata={"key": "traitId"}.'
             )
         last = output.asset_key.path[-1] if output.has_asset_key else output.name
-        return cls(asset, str(metadata.get("collection", last)), names, metadata.get("preview") is not False)
+        preview, take_over = (metadata.get(name) is not False for name in ("preview", "take_over"))
+        return cls(asset, str(metadata.get("collection", last)), names, preview, take_over)
 
     def stamp(self, partition: str | None) -> dict[str, str]:
         stamp = {ASSET_FIELD: self.asset}
@@ -227,6 +235,7 @@ class _Spool:
 
     target: _Target
     partition: str | None
+    whole: bool = True
     keys: set[tuple[Any, ...]] = field(default_factory=set)
     size: int = 0
     first: list[dict[str, Any]] = field(default_factory=list)
@@ -301,7 +310,7 @@ class _Spool:
             raise self._refused(
                 key, "has an `_id`, which the server gives", "leave it out or make it the key"
             )
-        trouble = _unstorable(document, "")
+        trouble = unstorable(document)
         if trouble:
             raise self._refused(key, *trouble)
 
@@ -326,6 +335,10 @@ def _type_name(value: Any) -> str:
     return "array" if isinstance(value, list | tuple) else type(value).__name__
 
 
+def _is_whole(value: Any) -> bool:
+    return value.whole if isinstance(value, Documents) else True
+
+
 def _iterable(value: Any, target: _Target) -> Iterable[Any]:
     if isinstance(value, Iterable) and not isinstance(value, Mapping | str | bytes):
         return value
@@ -335,16 +348,9 @@ def _iterable(value: Any, target: _Target) -> Iterable[Any]:
     )
 
 
-_NAME_REMEDY = "use names without '$', '.' and NUL"
-
-
-def _plain_name(name: Any) -> bool:
-    return isinstance(name, str) and bool(name) and not name.startswith("$") and not {".", "\0"} & set(name)
-
-
 def _top_level(names: Sequence[Any]) -> bool:
     """Whether these are names of top-level fields; the embedded server takes no dotted paths."""
-    return bool(names) and all(map(_plain_name, names))
+    return bool(names) and all(map(plain_name, names))
 
 
 def _as_stored(value: Any) -> Any:
@@ -353,38 +359,6 @@ def _as_stored(value: Any) -> Any:
         return value
     aware = value if value.tzinfo else value.replace(tzinfo=datetime.UTC)
     return aware.replace(microsecond=aware.microsecond // 1000 * 1000)
-
-
-def _unstorable(value: Any, path: str) -> tuple[str, str] | None:
-    """What is wrong with the first value that cannot be kept, and the remedy.
-
-    The limits are those of every server that we run on: the embedded one keeps JSON's types, datetimes and
-    ObjectIds.
-    """
-    from bson import ObjectId
-
-    if isinstance(value, Mapping):
-        for name, item in value.items():
-            if not _plain_name(name):
-                return f"has a field named {name!r} {f'in {path}' if path else ''}".rstrip(), _NAME_REMEDY
-            if trouble := _unstorable(item, f"{path}.{name}" if path else name):
-                return trouble
-        return None
-    if isinstance(value, list | tuple):
-        return next(filter(None, (_unstorable(item, f"{path}[{i}]") for i, item in enumerate(value))), None)
-    if value is None or isinstance(value, bool | datetime.datetime | ObjectId):
-        return None
-    if isinstance(value, str):
-        return (f"has a NUL character in {path}", "remove the character") if "\0" in value else None
-    if isinstance(value, float):
-        return None if math.isfinite(value) else (f"has {value} in {path}", "store null instead")
-    if isinstance(value, int):
-        fits = -(2**63) <= value < 2**63
-        return None if fits else (f"has an integer over 64 bits in {path}", "store it as text")
-    return (
-        f"has a {type(value).__module__}.{type(value).__name__} in {path}",
-        "convert it to text, a number, a datetime, a list or a dict; keep bytes in the object store",
-    )
 
 
 def _make_indexes(collection: "Collection[dict[str, Any]]", target: _Target) -> None:
@@ -400,7 +374,7 @@ def _make_indexes(collection: "Collection[dict[str, Any]]", target: _Target) -> 
     except OperationFailure as error:
         raise MongoError(
             f"{target.asset}: collection {target.collection} cannot get a unique index on "
-            f"{', '.join(target.key)} ({(error.details or {}).get('errmsg', 'no reason given')}). Remedy: "
+            f"{', '.join(target.key)} ({refusal(error.details)}). Remedy: "
             "remove stored documents that share a key, or an index on these fields with other options."
         ) from None
 
@@ -409,7 +383,8 @@ def _write_slice(collection: "Collection[dict[str, Any]]", target: _Target, spoo
     report = WriteReport(bytes=spool.size)
     for batch in spool.batches():
         report += _upsert(collection, target, batch)
-    report.removed = _remove_vanished(collection, target, spool)
+    if spool.whole:
+        report.removed = _remove_vanished(collection, target, spool)
     return report
 
 
@@ -431,6 +406,9 @@ def _upsert(
             report.inserted += 1
         elif _same({"_id": old["_id"], **document}, old):
             report.unchanged += 1
+            continue
+        elif not target.take_over and old.get(ASSET_FIELD) != document[ASSET_FIELD]:
+            report.left += 1
             continue
         else:
             report.replaced += 1
@@ -479,19 +457,15 @@ def _persist(operation: Callable[[], T], target: _Target, keys: Sequence[Any] = 
         except BulkWriteError as error:
             # Not chained: pymongo's text holds whole documents.
             failed = error.details.get("writeErrors", [])
-            problem = f"{len(failed)} writes were refused, the first: {_first_refusal(failed)}"
+            problem = (
+                f"{len(failed)} writes were refused, the first: {refusal(failed[0] if failed else None)}"
+            )
             if any(refusal.get("code") != DUPLICATE_KEY for refusal in failed):
                 break
     raise MongoError(
         f"{target.asset}: writing or reading collection {target.collection} failed: {problem}. "
         "Remedy: see that the server runs and has room, then run again; a repeated write is harmless."
     ) from None
-
-
-def _first_refusal(failed: Sequence[Mapping[str, Any]]) -> str:
-    if not failed:
-        return "no reason given"
-    return f"{failed[0].get('errmsg', 'no reason given')} (code {failed[0].get('code')})"
 
 
 def _projection(context: dg.InputContext, target: _Target) -> dict[str, int]:
@@ -522,6 +496,7 @@ def _metadata(
         "unchanged": total.unchanged,
         "removed": total.removed,
         "taken_over": total.taken_over,
+        **({} if target.take_over else {"left_to_others": total.left}),
         "bytes": total.bytes,
         "seconds": round(seconds, 3),
         "documents_per_second": round(total.documents / max(seconds, 1e-6), 1),

@@ -143,6 +143,12 @@ class ObjectStoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         with self._explained(prefix):
             return sorted(map(original_key, self._store.list(stored_key(prefix) if prefix else "")))
 
+    def sizes(self, prefix: str = "") -> dict[str, int]:
+        """Sizes in bytes of all objects at and below a prefix of whole segments, by key."""
+        with self._explained(prefix):
+            found = self._store.sizes(stored_key(prefix) if prefix else "")
+        return {original_key(key): size for key, size in sorted(found.items())}
+
     def delete(self, prefix: str) -> int:
         """Removes the object of this key and everything below it; returns how many objects that were."""
         stored = stored_key(prefix)
@@ -217,6 +223,7 @@ class _Store(Protocol):
     def open(self, key: str) -> BinaryIO: ...
     def size(self, key: str) -> int | None: ...
     def list(self, prefix: str) -> list[str]: ...
+    def sizes(self, prefix: str) -> dict[str, int]: ...
     def delete(self, key: str) -> None: ...
 
 
@@ -265,6 +272,13 @@ class _Folder:
                 for name in names
                 if not name.startswith(UNFINISHED)
             ]
+
+    def sizes(self, prefix: str) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for key in self.list(prefix):
+            with suppress(FileNotFoundError):  # deleted meanwhile
+                found[key] = (self.root / key).stat().st_size
+        return found
 
     def delete(self, key: str) -> None:
         path = self.root / key
@@ -336,6 +350,15 @@ class _Bucket:
         with _remote():
             found = self._files.find(f"{self.root}/{prefix}".rstrip("/"))
         return [path[len(self.root) + 1 :] for path in found if not path.endswith("/")]
+
+    def sizes(self, prefix: str) -> dict[str, int]:
+        with _remote():
+            found = self._files.find(f"{self.root}/{prefix}".rstrip("/"), detail=True)
+        return {
+            path[len(self.root) + 1 :]: int(about["size"])
+            for path, about in found.items()
+            if not path.endswith("/")
+        }
 
     def delete(self, key: str) -> None:
         with _remote():

@@ -19,6 +19,15 @@ from pymongo import MongoClient
 from resources.mongo import MongoError, MongoResource
 from resources.mongo_io_manager import DocumentError, Documents, MongoIOManager
 
+
+def nested(levels: int) -> dict[str, Any]:
+    """A dict in a dict in a dict."""
+    document: dict[str, Any] = {}
+    for _ in range(levels - 1):
+        document = {"d": document}
+    return document
+
+
 FILES = dg.StaticPartitionsDefinition(["a", "b"])
 
 
@@ -136,6 +145,38 @@ def test_an_empty_output_empties_the_partition_only(warehouse: Warehouse) -> Non
     assert [d["k"] for d in warehouse.stored()] == [2]
 
 
+def test_an_output_that_is_not_whole_removes_nothing(warehouse: Warehouse) -> None:
+    warehouse.store([{"k": 1, "v": "old"}, {"k": 2}], "a")
+    assert warehouse.store(Documents([{"k": 1, "v": "new"}], whole=False), "a")["removed"] == 0
+    assert [(d["k"], d.get("v")) for d in warehouse.stored()] == [(1, "new"), (2, None)]
+
+
+def test_an_asset_may_decline_to_take_over(warehouse: Warehouse) -> None:
+    warehouse.mongo.database().traits.insert_many(
+        [{"k": 1, "by": "the web app"}, {"k": 2, "_asset": "zygotrix/traits"}]
+    )
+    done = warehouse.store([{"k": 1}, {"k": 2, "v": 1}, {"k": 3}], take_over=False)
+    assert (done["inserted"], done["replaced"], done["left_to_others"]) == (1, 1, 1)
+    assert done["dagster/row_count"] == 3
+    assert [(d["k"], d.get("by"), d.get("v")) for d in warehouse.stored()] == [
+        (1, "the web app", None), (2, None, 1), (3, None, None),
+    ]  # fmt: skip
+
+
+def test_a_document_100_levels_deep_is_kept(warehouse: Warehouse) -> None:
+    deepest = {"k": 1, "d": nested(99)}
+    warehouse.store([deepest])
+    assert warehouse.stored()[0]["d"] == deepest["d"]
+
+
+def test_a_refused_write_does_not_repeat_values(warehouse: Warehouse) -> None:
+    warehouse.mongo.database().traits.create_index("email", unique=True)
+    warehouse.store([{"k": 1, "email": "ada@example.org"}])
+    with pytest.raises(MongoError, match="1 writes were refused, the first: ") as refused:
+        warehouse.store(Documents([{"k": 2, "email": "ada@example.org"}], whole=False))
+    assert "ada@" not in str(refused.value)
+
+
 def test_documents_of_others_are_left_alone(warehouse: Warehouse) -> None:
     warehouse.mongo.database().traits.insert_many(
         [{"k": 100, "by": "the web app"}, {"k": 101, "_asset": "x/y"}]
@@ -194,6 +235,8 @@ def test_a_datetime_in_the_key_survives_the_servers_milliseconds(warehouse: Ware
         ({"k": 2, "v": datetime.date(2024, 1, 1)}, "k=2 has a datetime.date in v"),
         ({"k": 2, "v": 2**63}, "k=2 has an integer over 64 bits in v"),
         ({"k": 2, "v": "a\0b"}, "k=2 has a NUL character in v"),
+        ({"k": 2, "v": "a\ud800b"}, "k=2 has half of a surrogate pair in v"),
+        ({"k": 2, "v": nested(100)}, "k=2 is nested more than 100 levels deep"),
         ({"k": 2, "a.b": 1}, "k=2 has a field named 'a.b'"),
         ({"k": 2, "$set": 1}, r"k=2 has a field named '\$set'"),
         ({"k": 2, "_partition": "x"}, "k=2 has a field `_partition`"),
