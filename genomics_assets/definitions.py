@@ -5,11 +5,11 @@ A domain is a package and one entry in `DOMAINS`.
 
 import dagster as dg
 
-from genomics_assets import jobs, variants, zygotrix
+from genomics_assets import gwas, jobs, variants, zygotrix
 from resources import default_resources
 from sensors.maintenance import maintenance, maintenance_nightly
 
-DOMAINS = (variants, jobs, zygotrix)
+DOMAINS = (variants, jobs, zygotrix, gwas)
 
 
 def build_definitions(**overrides: object) -> dg.Definitions:

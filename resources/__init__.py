@@ -19,6 +19,7 @@ def default_resources(
         object_store_url: `file://…` or `s3://…`.
     """
     from resources.drop_ledger import DropLedgerResource
+    from resources.gwas_store import GwasStore
     from resources.inbox import InboxResource
     from resources.jobs import BmdJobs, ComsaJobs, GwasJobs
     from resources.mongo import MongoResource
@@ -38,6 +39,8 @@ def default_resources(
     ledger = DropLedgerResource(postgres=postgres)
     warehouse = VariantWarehouse(postgres=postgres)
     lake = VariantLake(objects=objects)
+    gwas_jobs = GwasJobs(postgres=postgres, mongo=mongo)
+    zygotrix = ZygotrixStore(mongo=mongo, objects=objects)
     return {
         "postgres": postgres,
         "mongo": mongo,
@@ -48,8 +51,9 @@ def default_resources(
         "lake": lake,
         "comsa_jobs": ComsaJobs(postgres=postgres, objects=objects),
         "bmd_jobs": BmdJobs(postgres=postgres),
-        "gwas_jobs": GwasJobs(postgres=postgres, mongo=mongo),
-        "zygotrix": ZygotrixStore(mongo=mongo, objects=objects),
+        "gwas_jobs": gwas_jobs,
+        "zygotrix": zygotrix,
+        "gwas": GwasStore(zygotrix=zygotrix, objects=objects, gwas_jobs=gwas_jobs),
         "postgres_io": PostgresIOManager(postgres=postgres),
         "mongo_io": MongoIOManager(mongo=mongo),
         "objects_io": ObjectStoreIOManager(objects=objects),

@@ -13,11 +13,15 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from genomics_assets.input_error import InputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 COVARIATE_PREFIX = "cov_"
 _MISSING = {"", "na", "nan", ".", "n/a", "null", "none"}
@@ -95,6 +99,36 @@ class SampleJoin:
     def matched(self) -> int:
         """Samples with genotypes and a row of phenotypes."""
         return int((self.rows >= 0).sum())
+
+    def table(self, genotyped: Sequence[str]) -> pa.Table:
+        """The join as a table: sample_id, state (the words of `counts`), and for `differ…` the id it resembles.
+
+        Args:
+            genotyped: the ids of the genotypes, in their order.
+        """
+        import pyarrow as pa
+
+        repeated = set(self.repeated)
+        near = dict(self.near)
+        rows = [
+            (
+                sample,
+                "matched"
+                if row >= 0
+                else "repeated_in_phenotypes"
+                if sample in repeated
+                else "without_phenotypes",
+            )
+            for sample, row in zip(genotyped, self.rows.tolist(), strict=True)
+        ]
+        rows += [(sample, "without_genotypes") for sample in self.unmatched_phenotypes]
+        return pa.table(
+            {
+                "sample_id": pa.array([sample for sample, _ in rows], pa.string()),
+                "state": pa.array([state for _, state in rows], pa.string()),
+                "resembles": pa.array([near.get(sample) for sample, _ in rows], pa.string()),
+            }
+        )
 
     def counts(self) -> dict[str, int]:
         """The join in numbers, without any id."""

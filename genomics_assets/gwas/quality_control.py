@@ -8,6 +8,7 @@ reason that holds is the one that is given.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -62,24 +63,54 @@ class QualityReport:
     Attributes:
         samples: bool (samples,), those that passed.
         variants: bool (variants,), those that passed.
-        removed_samples: sample_id, reason, value (the call rate or the deviation that decided; NULL where none did).
-        removed_variants: rsid, chromosome, position, ref_allele, alt_allele, reason, value (call rate, frequency or p).
-        call_rate: float64 (variants,), among the samples that passed.
-        maf: float64 (variants,), likewise; NaN where no call is known.
-        hwe_p: float64 (variants,), NaN where the test is not defined.
-        heterozygosity: float64 (samples,), share of heterozygous calls on the autosomes.
-        sample_call_rate: float64 (samples,).
+        sample_table: sample_id, call_rate, heterozygosity (share of heterozygous autosomal calls), reason, value.
+        variant_table: the variants' columns, call_rate, maf, hwe_p, reason, value. `reason` is NULL for what passed,
+            `value` the figure that decided where there is one.
     """
 
     samples: Bools
     variants: Bools
-    removed_samples: pa.Table
-    removed_variants: pa.Table
-    call_rate: Floats
-    maf: Floats
-    hwe_p: Floats
-    heterozygosity: Floats
-    sample_call_rate: Floats
+    sample_table: pa.Table
+    variant_table: pa.Table
+
+    @classmethod
+    def of_tables(cls, sample_table: pa.Table, variant_table: pa.Table) -> QualityReport:
+        """A report from its two tables."""
+        passed = [
+            np.asarray(table["reason"].is_null().to_numpy(), dtype=bool)
+            for table in (sample_table, variant_table)
+        ]
+        return cls(passed[0], passed[1], sample_table, variant_table)
+
+    @property
+    def removed_samples(self) -> pa.Table:
+        """The samples that were left out."""
+        return self.sample_table.filter(self.sample_table["reason"].is_valid())
+
+    @property
+    def removed_variants(self) -> pa.Table:
+        """The variants that were left out."""
+        return self.variant_table.filter(self.variant_table["reason"].is_valid())
+
+    @property
+    def maf(self) -> Floats:
+        """Minor allele frequencies, float64 (variants,), NaN where no call is known."""
+        return _numbers(self.variant_table, "maf")
+
+    @property
+    def hwe_p(self) -> Floats:
+        """Exact p of Hardy-Weinberg equilibrium, float64 (variants,), NaN where the test is not defined."""
+        return _numbers(self.variant_table, "hwe_p")
+
+    @property
+    def call_rate(self) -> Floats:
+        """Of the variants, among the samples that passed; float64 (variants,)."""
+        return _numbers(self.variant_table, "call_rate")
+
+    @property
+    def sample_call_rate(self) -> Floats:
+        """Of the samples, float64 (samples,)."""
+        return _numbers(self.sample_table, "call_rate")
 
     def sample_reasons(self) -> dict[str, int]:
         """How many samples were left out, by reason, every reason named."""
@@ -154,16 +185,13 @@ def control_quality(
     )
     metrics = _variant_metrics(cohort, kept, kept if cases is None else kept & ~cases)
     variant_reason, variant_value = _judge_variants(cohort, parameters, metrics)
+    of_samples = {"call_rate": call_rate, "heterozygosity": heterozygosity}
+    of_variants = {"call_rate": metrics.call_rate, "maf": metrics.maf, "hwe_p": metrics.hwe_p}
     return QualityReport(
         samples=kept,
         variants=variant_reason == "",
-        removed_samples=_removed(cohort.samples.select(["sample_id"]), sample_reason, sample_value),
-        removed_variants=_removed(cohort.variants, variant_reason, variant_value),
-        call_rate=metrics.call_rate,
-        maf=metrics.maf,
-        hwe_p=metrics.hwe_p,
-        heterozygosity=heterozygosity,
-        sample_call_rate=call_rate,
+        sample_table=_judged(cohort.samples.select(["sample_id"]), of_samples, sample_reason, sample_value),
+        variant_table=_judged(cohort.variants, of_variants, variant_reason, variant_value),
     )
 
 
@@ -295,14 +323,24 @@ def _is_on(cohort: GenotypeDataset, chromosome: str) -> Bools:
     return np.asarray(found.to_numpy(zero_copy_only=False), dtype=bool)
 
 
-def _removed(table: pa.Table, reason: np.ndarray[tuple[int], np.dtype[np.str_]], value: Floats) -> pa.Table:
+def _judged(
+    table: pa.Table,
+    metrics: Mapping[str, Floats],
+    reason: np.ndarray[tuple[int], np.dtype[np.str_]],
+    value: Floats,
+) -> pa.Table:
     import pyarrow as pa
 
-    rows = np.flatnonzero(reason != "")
-    removed = table.take(rows)
-    removed = removed.append_column("reason", pa.array(reason[rows].tolist(), pa.string()))
-    values = value[rows]
-    return removed.append_column("value", pa.array(values, pa.float64(), mask=np.isnan(values)))
+    for name, numbers in {**metrics, "value": value}.items():
+        if name == "value":
+            words = pa.array(reason.tolist(), pa.string(), mask=reason == "")
+            table = table.append_column("reason", words.dictionary_encode())
+        table = table.append_column(name, pa.array(numbers, pa.float64(), mask=np.isnan(numbers)))
+    return table
+
+
+def _numbers(table: pa.Table, name: str) -> Floats:
+    return np.asarray(table[name].to_numpy(), dtype=np.float64)
 
 
 def _tally(reasons: type[StrEnum], removed: pa.Table) -> dict[str, int]:

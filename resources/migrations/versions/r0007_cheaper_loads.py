@@ -3,7 +3,7 @@
 from alembic import op
 
 revision = "0007"
-down_revision = "0002"
+down_revision = "0004"
 
 # What an index of the standard set serves as well; `variants/full_indexes` built them once.
 SERVED_ALREADY = """
