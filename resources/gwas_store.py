@@ -332,11 +332,6 @@ class GwasStore(dg.ConfigurableResource):  # type: ignore[type-arg]
             self.zygotrix.put(result)
         return prefix
 
-    def results(self, place: DatasetPlace) -> list[dict[str, Any]]:
-        """Documents of the dataset's results, the newest first."""
-        found = self.zygotrix.collection("gwas_results").find({"dataset_id": place.dataset_id})
-        return sorted(found, key=lambda document: str(document["created_at"]), reverse=True)
-
     def _wait_for_room(self, place: DatasetPlace, wanted: int, run_id: str) -> None:
         began = time.monotonic()
         while (active := self._active_jobs(place.user_id, run_id)) + wanted > MOST_ACTIVE_JOBS:
@@ -349,11 +344,11 @@ class GwasStore(dg.ConfigurableResource):  # type: ignore[type-arg]
             time.sleep(_LOOK_SECONDS)
 
     def _active_jobs(self, user_id: Any, run_id: str) -> int:
-        # Read, not counted: the embedded server does not count by ObjectIds.
+        # Told apart here: the embedded server does not find by ObjectIds.
         found = self.zygotrix.collection(_COLLECTION).find(
-            {"user_id": user_id, "status": {"$in": ["pending", "running"]}}, {"run_id": 1}
+            {"status": {"$in": ["pending", "running"]}}, {"user_id": 1, "run_id": 1}
         )
-        return sum(1 for job in found if job.get("run_id") != run_id)
+        return sum(1 for job in found if job.get("user_id") == user_id and job.get("run_id") != run_id)
 
     def _note(self, job: RunningJob, values: Mapping[str, Any]) -> None:
         self.zygotrix.collection(_COLLECTION).update_one({"_id": job.id}, {"$set": dict(values)})

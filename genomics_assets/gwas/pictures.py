@@ -63,7 +63,7 @@ def manhattan_picture(table: pa.Table, summary: AssociationSummary, title: str) 
         axes.set_xticks(ticks, labels)
         axes.set_xlabel("chromosome", color=_FAINT)
         axes.set_ylabel("−log₁₀ p", color=_FAINT)
-        names = table["rsid"].take(leads[:_MOST_LABELS]).to_pylist() if leads else []
+        names = [row["rsid"] for row in summary.lead_rows(table)[:_MOST_LABELS]]
         _label(
             figure, axes, [(place[row], strength[row], name) for row, name in zip(leads, names, strict=False)]
         )

@@ -48,7 +48,7 @@ def leads_table(scanned: Scanned) -> str:
     if not leads:
         return "No variant reaches the threshold."
     rows = []
-    for row, lead in zip(scanned.table.take([lead.row for lead in leads]).to_pylist(), leads, strict=True):
+    for row, lead in zip(scanned.summary.lead_rows(scanned.table), leads, strict=False):
         effect = "" if row["beta"] is None else f"{row['beta']:.3f} ± {row['se']:.3f}"
         rows.append(
             [

@@ -234,7 +234,7 @@ class Scanned:
 
     def lead_documents(self) -> list[dict[str, Any]]:
         """The lead variants as a result's document keeps them."""
-        rows = self.table.take([lead.row for lead in self.summary.leads]).to_pylist()
+        rows = self.summary.lead_rows(self.table)
         return [
             {
                 "rsid": row["rsid"],

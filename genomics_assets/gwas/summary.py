@@ -89,6 +89,15 @@ class AssociationSummary:
         """-log10 p that a lead has at least."""
         return lead_threshold(self.tested)
 
+    def lead_rows(self, table: pa.Table) -> list[dict[str, Any]]:
+        """Rows of the table that was summarized, of the lead variants in their order."""
+        import pyarrow as pa
+
+        rows: list[dict[str, Any]] = table.take(
+            pa.array([lead.row for lead in self.leads], pa.int64())
+        ).to_pylist()
+        return rows
+
     def as_document(self) -> dict[str, Any]:
         """The summary as a result's document keeps it."""
         return {
