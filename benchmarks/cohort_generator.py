@@ -26,7 +26,6 @@ from genomics_assets.gwas.genotype_matrix import (
 )
 
 _BLOCK = 10_000
-_SPACING = 1_000
 _FIRST = 10_000
 _FST = 0.01
 _BASES = "ACGT"
@@ -60,6 +59,7 @@ class SyntheticCohort:
         linked: how many neighbouring variants are copies of one, with a few calls changed.
         effect: least size of a planted effect, in standard deviations of the noise for each copy; the largest is twice
             it.
+        spacing: bases from one variant to the next.
     """
 
     samples: int
@@ -69,6 +69,7 @@ class SyntheticCohort:
     planted: int = 20
     linked: int = 1
     effect: float = 0.3
+    spacing: int = 1_000
 
     def write_plink(self, stem: Path) -> list[Planted]:
         """Write `<stem>.bed`, `.bim`, `.fam` and, beside them, `phenotypes.csv`; returns what was planted."""
@@ -152,7 +153,7 @@ class SyntheticCohort:
         each = -(-self.variants // 22)
         for variant in range(self.variants):
             chromosome, within = divmod(variant, each)
-            position = _FIRST + within * _SPACING
+            position = _FIRST + within * self.spacing
             yield chromosome + 1, position, self._name(variant), _BASES[ref[variant]], _BASES[alt[variant]]
 
     def _sexes(self) -> npt.NDArray[np.int64]:
