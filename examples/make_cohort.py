@@ -12,7 +12,9 @@ from pathlib import Path
 from benchmarks.cohort_generator import SyntheticCohort
 
 FOLDER = Path(__file__).parent / "inbox" / "gwas" / "user123" / "heights"
-GENERATOR = SyntheticCohort(700, 6600, seed=6, missing=0.01, planted=6, linked=5, effect=0.38, spacing=150_000)
+GENERATOR = SyntheticCohort(
+    700, 6600, seed=6, missing=0.01, planted=6, linked=5, effect=0.38, spacing=150_000
+)
 JOB = """\
 # Without `analysis_type`, quantitative phenotypes are tested by linear and binary ones by logistic regression.
 covariates: [cov_age, cov_sex, cov_pc1, cov_pc2]

@@ -34,7 +34,11 @@ USUAL_INFLATION = (0.9, 1.1)
 
 
 def gwas_asset(
-    name: str, *, checks: Sequence[tuple[str, str]] = (), **settings: Any
+    name: str,
+    *,
+    retries: dg.RetryPolicy | None = RETRIES,
+    checks: Sequence[tuple[str, str]] = (),
+    **settings: Any,
 ) -> Callable[[Any], dg.AssetsDefinition]:
     """What all assets of GWAS share; `checks` are names and descriptions."""
     key = dg.AssetKey(["gwas", name])
@@ -43,7 +47,7 @@ def gwas_asset(
         group_name="gwas",
         partitions_def=gwas_partitions,
         owners=OWNERS,
-        retry_policy=RETRIES,
+        retry_policy=retries,
         backfill_policy=dg.BackfillPolicy.multi_run(1),
         code_version="1",
         check_specs=[dg.AssetCheckSpec(check, asset=key, description=told) for check, told in checks],
@@ -167,6 +171,8 @@ def quality_control(context: dg.AssetExecutionContext, gwas: GwasStore) -> dg.Ma
 @gwas_asset(
     "gwas_results",
     kinds={"mongodb", "parquet"},
+    # Dagster repeats a step that was cancelled where there is a policy; a cancelled scan must stay cancelled.
+    retries=None,
     deps=[sample_join, quality_control],
     checks=[
         (

@@ -77,7 +77,7 @@ class Study:
         """Jobs of a dataset, the oldest first."""
         return sorted(
             self._of_dataset("gwas_jobs", name),
-            key=lambda job: (str(job["created_at"]), job["phenotype_column"]),
+            key=lambda job: (str(job["created_at"]), job["attempt"], job["phenotype_column"]),
         )
 
     def results(self, name: str) -> list[dict[str, Any]]:

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import csv
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -312,3 +316,40 @@ def test_a_vcf_and_its_fileset_give_the_same_results(study: Study, tmp_path: Pat
     )
     one, two = (study.table(study.results(name)[0]["associations_path"]) for name in ("ann/plink", "ann/vcf"))
     assert one.equals(two)
+
+
+def test_a_killed_worker_fails_its_job_and_a_new_run_makes_the_one_result(study: Study) -> None:
+    name = "ann/killed"
+    study.drop(name, {"a.vcf": small_vcf(), "phenotypes.csv": phenotypes()})
+    worker = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("study_worker.py")), json.dumps(study.places), name, "drop:1"],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert worker.stdout is not None
+    assert "testing\n" in iter(worker.stdout.readline, "")
+    assert [job["status"] for job in study.jobs(name)] == ["running"]
+    worker.kill()
+    worker.wait()
+    assert [closed.ledger for closed in study.gwas.gwas_jobs.reap()] == ["gwas"]
+    [killed] = study.jobs(name)
+    assert (killed["status"], killed["error"]["kind"]) == ("failed", "worker_lost")
+    assert study.results(name) == []
+    assert study.run(name, tags={"dagster/run_key": "drop:1"}).success
+    assert [job["status"] for job in study.jobs(name)] == ["failed", "completed"]
+    [found] = study.results(name)
+    assert found["job_id"] == study.jobs(name)[1]["_id"]
+
+
+def test_a_cancelled_run_cancels_its_job(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dagster._core.errors import DagsterExecutionInterruptedError
+
+    from genomics_assets.gwas import linear
+
+    def interrupted(*_: object) -> None:
+        raise DagsterExecutionInterruptedError
+
+    monkeypatch.setattr(linear, "count_calls", interrupted)
+    with suppress(DagsterExecutionInterruptedError):
+        study.load("ann/cancelled", {"a.vcf": small_vcf(), "phenotypes.csv": phenotypes()})
+    assert [job["status"] for job in study.jobs("ann/cancelled")] == ["cancelled"]
+    assert study.results("ann/cancelled") == []
