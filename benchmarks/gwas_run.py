@@ -51,6 +51,7 @@ def _associate(kind: str, folder: Path, out: Path, figures: dict[str, float]) ->
     from genomics_assets.gwas.association import Analysis, associate, association_schema
     from genomics_assets.gwas.dataset import read_dataset
     from genomics_assets.gwas.phenotypes import covariates_of, join_samples, read_phenotypes, trait_of
+    from genomics_assets.gwas.scan import gathered
 
     cohort = read_dataset(folder)
     table = read_phenotypes(folder / "phenotypes.csv")
@@ -59,7 +60,7 @@ def _associate(kind: str, folder: Path, out: Path, figures: dict[str, float]) ->
     covariates = covariates_of(table, table.covariates, join, "")
     everybody, everything = np.ones(cohort.matrix.samples, bool), np.ones(cohort.matrix.variants, bool)
     analysis = Analysis([(trait, kind)], covariates, everybody, everything, threads=2)  # type: ignore[list-item]
-    batches = associate(cohort, analysis)
+    batches = gathered(associate(cohort, analysis))
     spent = {"kernel_wall": 0.0, "kernel_cpu": 0.0}
     with pq.ParquetWriter(out, association_schema(), compression="zstd") as writer:
         while True:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 GENOTYPES, VARIANTS, SAMPLES = "genotypes.bed", "variants.parquet", "samples.parquet"
 SEX_UNKNOWN, MALE, FEMALE = 0, 1, 2
-# Half-open: contigs outside these are haploid in males (X) or in everybody (Y, M).
+# What PLINK calls the contigs beyond 22, the pseudo-autosomal regions among them.
 _PLINK_NUMBERS = {
     "23": "chrX",
     "24": "chrY",

@@ -19,11 +19,8 @@ import numpy.typing as npt
 
 MAGIC = b"\x6c\x1b\x01"
 TWO_COPIES, MISSING, ONE_COPY, NO_COPY = 0, 1, 2, 3
-# Of a byte's four calls: copies of the effect allele, missing calls as 0, and whether a call is missing.
-_CALLS = np.arange(256)[:, None] >> np.array([0, 2, 4, 6]) & 3
-DOSAGES = np.array([2, 0, 1, 0], dtype=np.float64)[_CALLS]
-DOSAGES.flags.writeable = False
-_CODES = _CALLS.astype(np.uint8)
+# The four codes of each byte.
+_CODES = (np.arange(256)[:, None] >> np.array([0, 2, 4, 6]) & 3).astype(np.uint8)
 _LOW_BITS = np.uint64(0x5555_5555_5555_5555)
 
 Bytes = npt.NDArray[np.uint8]
@@ -208,20 +205,6 @@ def _words(rows: Bytes, width: int) -> npt.NDArray[np.uint64]:
 
 def _ones(words: npt.NDArray[np.uint64]) -> Counts:
     return np.asarray(np.bitwise_count(words).sum(axis=1, dtype=np.int64))
-
-
-def missing_places(rows: Bytes, mask: Bytes) -> tuple[Counts, Counts]:
-    """Row and sample number of each missing call among the samples of a mask, in row order.
-
-    >>> [places.tolist() for places in missing_places(pack([[0, 1], [1, 1]]), sample_mask(np.ones(2, bool)))]
-    [[0, 1, 1], [1, 0, 1]]
-    """
-    bits = _missing_bits(rows) & mask[: rows.shape[1]]
-    byte_rows, byte_columns = np.nonzero(bits)
-    found = bits[byte_rows, byte_columns]
-    calls = (found[:, None] >> np.array([0, 2, 4, 6], dtype=np.uint8)) & 1
-    which, within = np.nonzero(calls)
-    return byte_rows[which], byte_columns[which] * 4 + within
 
 
 class CallSums:

@@ -163,7 +163,7 @@ class Scan:
             from genomics_assets.gwas.plink2_engine import associate_with_plink2
 
             return associate_with_plink2(self.cohort.dataset, self.analysis)
-        return _gathered(
+        return gathered(
             associate(self.cohort.dataset, self.analysis, lambda done, total: progress(done / max(total, 1)))
         )
 
@@ -310,7 +310,7 @@ def _components(cohort: Cohort, quality: QualityReport, count: int) -> Floats:
     return principal_components(cohort.dataset, quality.samples, quality.variants, quality.maf, count)
 
 
-def _gathered(
+def gathered(
     batches: Iterator[dict[str, pa.RecordBatch]], rows: int = 1 << 15
 ) -> Iterator[dict[str, pa.RecordBatch]]:
     """The same rows in larger batches: each one costs the writer a row group."""

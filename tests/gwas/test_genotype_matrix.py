@@ -10,7 +10,6 @@ from genomics_assets.gwas.genotype_matrix import (
     MatrixWriter,
     count_calls,
     dosages,
-    missing_places,
     pack,
     sample_mask,
     unpack,
@@ -46,13 +45,6 @@ def test_calls_of_each_sample_are_summed_over_blocks(variants: int, samples: int
     assert np.array_equal(sums.missing, (given == 1).sum(axis=0))
     assert np.array_equal(sums.one, (given == 2).sum(axis=0))
     assert sums.variants == variants
-
-
-def test_missing_calls_are_found_in_row_order() -> None:
-    given = codes(40, 21)
-    chosen = np.arange(21) % 3 > 0
-    rows, samples = missing_places(pack(given), sample_mask(chosen))
-    assert np.array_equal(np.stack([rows, samples]), np.stack(np.nonzero((given == 1) & chosen)))
 
 
 def test_a_matrix_reads_the_rows_that_were_written(tmp_path: Path) -> None:
