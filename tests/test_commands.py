@@ -170,7 +170,11 @@ def test_dagster_keeps_its_runs_in_a_schema_of_its_own(
     with dg.DagsterInstance.get() as instance:
         assert dg.materialize([answer], instance=instance).success
         event = instance.get_latest_materialization_event(dg.AssetKey("answer"))
+        queue = instance.get_concurrency_config().run_queue_config
     assert event is not None
+    # A queued run outlives a code server that is away for half an hour; at 0 it would fail at once.
+    assert queue is not None
+    assert queue.max_user_code_failure_retries * queue.user_code_failure_retry_delay >= 1800
     with psycopg.connect(settings["GENOMICS_POSTGRES_URL"]) as connection:
         runs = connection.execute("SELECT count(*) FROM dagster.runs").fetchone()
     assert runs == (1,)
