@@ -152,15 +152,15 @@ class ComsaJob(RunningJob):
         self._files = [other for other in self._files if other.file_name != name] + [file]
         return file.key
 
-    def end(self, ending: JobEnding) -> None:
-        """Close the job without a result, and remove what it made so far."""
-        was_closed = self.closed
-        super().end(ending)
-        if not was_closed:
+    def end(self, ending: JobEnding) -> bool:
+        """Close the job without a result, and remove what it made so far, unless it turns out to be complete."""
+        ended = super().end(ending)
+        if ended:
             for file in self._files:
                 # A file that stays behind has no row: it is garbage, and not worth another error.
                 with suppress(Exception):
                     self._objects.delete(file.key)
+        return ended
 
 
 class ComsaJobs(JobLedger):

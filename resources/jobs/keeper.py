@@ -97,15 +97,18 @@ class JobKeeper:
             self._lock.ping()
         except (JobClosedError, JobHeldError) as error:
             self.lost = str(error)
-        except psycopg.OperationalError:
-            self._reconnect()
+        except psycopg.Error as error:
+            if self._lock.connection.closed:
+                self._reconnect()
+            elif not isinstance(error, psycopg.OperationalError):
+                # The store refuses what it is given; the job must not go on as if it were kept.
+                self.lost = (
+                    f"job {self._job_id} cannot be kept: {type(error).__name__} {error.sqlstate or ''}"
+                )
             if final and self.lost is None:
                 self._tick_again()
-        except psycopg.Error as error:
-            # The store refuses what it is given; the job must not go on as if it were kept.
-            self.lost = (
-                f"job {self._job_id} cannot be kept: {type(error).__name__} {error.sqlstate or ''}".strip()
-            )
+        except Exception as error:  # noqa: BLE001 - a note that MongoDB did not take must not end the keeping
+            print(f"job {self._job_id}: {type(error).__name__} while keeping it", file=sys.stderr)
 
     def _tick_again(self) -> None:
         import psycopg

@@ -6,6 +6,7 @@ holds a lock (see `resources.jobs.liveness`); its end, its result and its files 
 
 import os
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from genomics_assets.jobs.endings import EndingKind, JobEnding, ending_of
 from genomics_assets.jobs.states import JobState
 from resources.inbox import InboxError
 from resources.jobs.keeper import JobKeeper
-from resources.jobs.liveness import lock_name, lost_worker, server_is_settled
+from resources.jobs.liveness import CONFIRM_SECONDS, lock_name, lost_worker
 from resources.jobs.log_lines import Level
 from resources.jobs.orphans import die_with_run_worker, process_is_gone
 from resources.jobs.store import (
@@ -109,15 +110,15 @@ class RunningJob:
         self.closed = True
         self._keeper.release()
 
-    def end(self, ending: JobEnding) -> None:
-        """Close the job without a result; nothing happens where it is closed already."""
+    def end(self, ending: JobEnding) -> bool:
+        """Close the job without a result; returns False where it is closed already, and nothing happens."""
         if self.closed:
-            return
+            return False
         self.closed = True
         with suppress(JobClosedError):
             self._keeper.finish()
         try:
-            self._store.close(self.id, Closing(ending.state, ending=ending), [JobState.RUNNING])
+            return self._store.close(self.id, Closing(ending.state, ending=ending), [JobState.RUNNING])
         finally:
             self._keeper.release()
 
@@ -211,11 +212,17 @@ class JobLedger(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def reap(self) -> list[ClosedJob]:
         """Fail every running job whose worker is gone; live ones are never touched, however many reap at once."""
-        settled = server_is_settled(self.postgres)
         running = [job for job in self.store.open_jobs() if job.state is JobState.RUNNING]
-        # Workers that just lost their connection with the server's restart are about to take their locks again.
-        suspects = [job for job in running if settled or process_is_gone(job.worker, socket.gethostname())]
-        return [closed for job in suspects if (closed := self._reap(job))]
+        lost = [job for job in running if self._is_lost(job)]
+        host = socket.gethostname()
+        if not all(process_is_gone(job.worker, host) for job in lost):
+            # A worker that only lost its connection, as all do when the server restarts, is about to take its lock again.
+            time.sleep(CONFIRM_SECONDS)
+        return [closed for job in lost if (closed := self._reap(job))]
+
+    def _is_lost(self, job: StoredJob) -> bool:
+        with lost_worker(self.postgres, lock_name(self.store.name, job.id)) as is_lost:
+            return is_lost
 
     def _reap(self, job: StoredJob) -> ClosedJob | None:
         ending = JobEnding(

@@ -23,18 +23,12 @@ if TYPE_CHECKING:
 _SPACE = 3
 # Somebody who looks whether the worker lives holds the lock for a moment.
 _PATIENCE_SECONDS = 5.0
-# After a restart of the server workers come back within seconds, and until then their locks are free.
-RESTART_GRACE_SECONDS = 20.0
+# How often a worker makes sure of its connection; one that lost it has its lock again within twice the time.
 PING_SECONDS = 5.0
+CONFIRM_SECONDS = 2 * PING_SECONDS
 
 _TRY = f"SELECT pg_try_advisory_lock(hashtextextended(%s, {_SPACE}))"
 _TRY_FOR_TRANSACTION = f"SELECT pg_try_advisory_xact_lock(hashtextextended(%s, {_SPACE}))"
-# The checkpointer is started anew with the server, and also when a crash of one session reset all others.
-_UP_SECONDS = """
-SELECT extract(epoch FROM clock_timestamp() - coalesce(
-    (SELECT max(backend_start) FROM pg_stat_activity WHERE backend_type = 'checkpointer'), pg_postmaster_start_time()
-))::float8
-"""
 
 
 def lock_name(ledger: str, job_id: Any) -> str:
@@ -80,6 +74,8 @@ class LivenessLock:
 
     def _locked(self) -> psycopg.Connection[Any]:
         connection = self._postgres.own_connection(application_name="genomics_assets/job")
+        # Whoever works on the job may hold its row while the keeper wants to write to it.
+        connection.execute("SET lock_timeout = '10s'")
         _close_in_children(connection)
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while not _first(connection.execute(_TRY, (self._name,)).fetchone()):
@@ -97,13 +93,6 @@ def lost_worker(postgres: PostgresResource, name: str) -> Iterator[bool]:
     """Whether nobody holds the lock of a job; while the block lasts, nobody else can take it either."""
     with postgres.connection() as connection:
         yield bool(_first(connection.execute(_TRY_FOR_TRANSACTION, (name,)).fetchone()))
-
-
-def server_is_settled(postgres: PostgresResource) -> bool:
-    """Whether the server has been up long enough for every living worker to have taken its lock again."""
-    with postgres.connection() as connection:
-        up = _first(connection.execute(_UP_SECONDS).fetchone())
-    return float(up) >= RESTART_GRACE_SECONDS
 
 
 def _first(row: tuple[Any, ...] | None) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 import psycopg
 import pytest
-from conftest import Bench
+from ledger_harness import Bench
 
 from genomics_assets.input_error import InputError
 from genomics_assets.jobs.endings import EndingKind, JobEnding
@@ -271,6 +271,15 @@ def test_a_failed_job_leaves_no_output_behind(comsa: Bench, key: str) -> None:
     objects = comsa.ledger.objects  # type: ignore[attr-defined]
     assert objects.list(f"comsa/jobs/{ids[0]}") == [f"comsa/jobs/{ids[0]}/input/deaths.csv"]
     assert comsa.query("SELECT file_type FROM comsa.job_files WHERE job_id = %s", ids[0]) == [("input",)]
+
+
+def test_a_completion_whose_answer_got_lost_keeps_its_output(comsa: Bench, key: str) -> None:
+    """The commit went through, and the worker saw an error all the same."""
+    job = comsa.begin(key)
+    path = job.output("causes.csv", b"ID,cause1\n")
+    comsa.execute("UPDATE comsa.jobs SET status = 'completed' WHERE id = %s", job.id)
+    assert not job.end(JobEnding(EndingKind.STORE, "the connection was lost"))
+    assert comsa.ledger.objects.read_bytes(path) == b"ID,cause1\n"  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("name", ["", "..", "a/b.csv", "x" * 300])

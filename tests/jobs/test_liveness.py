@@ -6,8 +6,8 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from conftest import Bench
 from dagster._core.test_utils import create_run_for_test
+from ledger_harness import Bench
 
 from genomics_assets.jobs.endings import EndingKind, JobEnding
 from genomics_assets.jobs.states import JobState
@@ -18,9 +18,8 @@ RUNNING, FAILED, COMPLETED = JobState.RUNNING, JobState.FAILED, JobState.COMPLET
 
 
 @pytest.fixture(autouse=True)
-def settled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The test run's server has only just started."""
-    monkeypatch.setattr("resources.jobs.ledger.server_is_settled", lambda postgres: True)
+def short_confirmation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resources.jobs.ledger.CONFIRM_SECONDS", 0.1)
 
 
 def reaped(bench: Bench, key: str) -> list[str]:
@@ -113,22 +112,26 @@ def test_a_worker_keeps_its_job_over_a_lost_connection(comsa: Bench, key: str) -
     assert comsa.log(job.id) == ["after the loss"]
 
 
-def test_just_after_a_restart_of_the_server_only_the_dead_are_reaped(
+def test_a_worker_that_only_lost_its_connection_gets_time_to_come_back(
     bench: Bench, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("resources.jobs.ledger.server_is_settled", lambda postgres: False)
-    dead = bench.worker(key, "wait")
-    dead.kill()
-    # One whose process is there, but whose connection the restart cut.
-    other = f"{key} other"
-    job = bench.begin(other)
-    job._keeper._stopping = True
-    job._keeper._thread.join()
-    job._keeper._lock.release()
+    monkeypatch.setattr("resources.jobs.liveness.PING_SECONDS", 1.0)
+    monkeypatch.setattr("resources.jobs.ledger.CONFIRM_SECONDS", 5.0)
+    job = bench.begin(key)
+    bench.query("SELECT pg_terminate_backend(%s)", job._keeper._lock.connection.info.backend_pid)
+    assert reaped(bench, key) == [""]
+    assert bench.states(key) == [RUNNING]
+    with job.completion():
+        pass
+
+
+def test_a_worker_that_is_known_to_be_gone_is_not_waited_for(
+    bench: Bench, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resources.jobs.ledger.CONFIRM_SECONDS", 60.0)
+    worker = bench.worker(key, "wait")
+    worker.kill()
     assert reaped(bench, key) == ["worker_lost"]
-    assert bench.states(other) == [RUNNING]
-    monkeypatch.setattr("resources.jobs.ledger.server_is_settled", lambda postgres: True)
-    assert reaped(bench, other) == ["worker_lost"]
 
 
 def test_the_run_of_a_reaped_job_is_reported_failed(bench: Bench, key: str) -> None:
@@ -184,3 +187,25 @@ def test_a_ledger_that_cannot_be_looked_at_holds_no_other_up(comsa: Bench, key: 
     )
     assert care.problems == ["GwasJobs cannot be looked at (MongoError)"]
     assert [closed.run_id for closed in care.closed if closed.run_id == f"run of {worker.process.pid}"]
+
+
+def test_the_sensor_of_the_code_location_looks_at_every_ledger(comsa: Bench, key: str) -> None:
+    from dagster._grpc.impl import get_external_sensor_execution
+
+    from genomics_assets.definitions import build_definitions
+    from resources import default_resources
+    from resources.jobs import GwasJobs
+    from resources.mongo import MongoResource
+
+    resources = default_resources(postgres_url=comsa.url)
+    resources["gwas_jobs"] = GwasJobs(
+        postgres=resources["postgres"], mongo=MongoResource(url=comsa.places["mongo"])
+    )
+    repository = build_definitions(**resources).get_repository_def()
+    worker = comsa.worker(key, "wait")
+    worker.kill()
+    with dg.instance_for_test() as instance:
+        tick = get_external_sensor_execution(
+            repository, None, instance.get_ref(), "job_liveness", *[None] * 5
+        )
+    assert tick.skip_message == f"comsa job {comsa.job(key)['id']}: worker_lost"
