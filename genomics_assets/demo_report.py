@@ -20,7 +20,7 @@ def print_report(instance: dg.DagsterInstance, definitions: dg.Definitions, out:
         partitions = sorted(instance.get_materialized_partitions(root))
         if not partitions:
             continue
-        below = _downstream(graph, root)
+        below = _downstream(graph, root) or [root]
         rows = [[name, *(_row_count(instance, key, name) for key in below)] for name in partitions]
         out("")
         out(f"{root.to_user_string()}: {len(partitions)} partitions")

@@ -309,7 +309,7 @@ class ZygotrixStore(dg.ConfigurableResource):  # type: ignore[type-arg]
         return "version" in self.mongo.database().client.server_info()
 
     def _found(self) -> "dict[str, FoundCollection]":
-        from genomics_assets.zygotrix.store_layout import FoundCollection
+        from genomics_assets.zygotrix.store_layout import LAYOUT, FoundCollection
 
         database = self.mongo.database()
         exact = self._is_exact()
@@ -324,6 +324,8 @@ class ZygotrixStore(dg.ConfigurableResource):  # type: ignore[type-arg]
                 exact,
             )
             for info in database.list_collections()
+            # Views and other people's collections are none of ours.
+            if info["name"] in LAYOUT
         }
 
 

@@ -1,6 +1,7 @@
 """Real servers for the tests: one embedded stack for the session, one fresh database for each test module.
 
-`GENOMICS_TEST_POSTGRES_URL` points the tests at a PostgreSQL of one's own (a role that may create databases).
+`GENOMICS_TEST_POSTGRES_URL` points the tests at a PostgreSQL of one's own (a role that may create databases);
+`GENOMICS_TEST_MONGO_URL` runs the tests of the document store on a MongoDB as well.
 """
 
 from __future__ import annotations
@@ -54,6 +55,21 @@ def mongo_url(home: Path) -> str:
     from resources.environment import Environment
 
     return ensure_mongo(replace(Environment.from_environ(), mongo_url=None))
+
+
+@pytest.fixture(params=["embedded", "mongodb"])
+def fresh_mongo_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """URL of an empty database of the test's own, on the embedded server and on a MongoDB where one is given."""
+    if request.param == "embedded":
+        server = request.getfixturevalue("mongo_url")
+    elif not (server := os.environ.get("GENOMICS_TEST_MONGO_URL", "")):
+        pytest.skip("GENOMICS_TEST_MONGO_URL is not set: no MongoDB to test against")
+    name = f"t{uuid.uuid4().hex[:12]}"
+    yield urlunsplit(urlsplit(server)._replace(path=f"/{name}"))
+    from pymongo import MongoClient
+
+    with MongoClient(server) as client:
+        client.drop_database(name)
 
 
 @pytest.fixture(scope="module")

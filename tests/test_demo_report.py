@@ -20,6 +20,11 @@ def rows() -> dg.MaterializeResult[None]:
     return dg.MaterializeResult(metadata={"dagster/partition_row_count": 1234})
 
 
+@dg.asset(key_prefix="d", partitions_def=files)
+def alone() -> dg.MaterializeResult[None]:
+    return dg.MaterializeResult(metadata={"dagster/partition_row_count": 77})
+
+
 @dg.asset(key_prefix="d", deps=[dg.AssetDep(rows, partition_mapping=dg.AllPartitionMapping())])
 def beside() -> None: ...
 
@@ -44,10 +49,11 @@ def test_the_report_says_what_was_loaded_and_what_checks_found(
     passed: bool, severity: dg.AssetCheckSeverity, verdict: str, is_sound: bool
 ) -> None:
     check = check_of(passed, severity)
-    definitions = dg.Definitions(assets=[dropped, rows, beside], asset_checks=[check])
+    definitions = dg.Definitions(assets=[dropped, rows, alone, beside], asset_checks=[check])
     instance = dg.DagsterInstance.ephemeral()
     dg.materialize([dropped, rows, check], instance=instance, partition_key="one")
     dg.materialize([dropped], instance=instance, partition_key="two")
+    dg.materialize([alone], instance=instance, partition_key="one")
     lines: list[str] = []
 
     assert print_report(instance, definitions, lines.append) is is_sound
@@ -55,6 +61,7 @@ def test_the_report_says_what_was_loaded_and_what_checks_found(
     report = "\n".join(lines)
     assert "d/dropped: 2 partitions" in report
     assert [line.split() for line in lines if line.startswith("  one") or line.startswith("  two")] == [
+        ["one", "77"],
         ["one", "1,234"],
         ["two", "failed"],
     ]

@@ -270,22 +270,23 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes | None]]:
 
 @dataclass(frozen=True)
 class _Line:
-    """What a line came to; the record is what could be read of it."""
+    """What a line came to; the record is what could be read of it, `stored` what is to be stored."""
 
     number: int
     found: Document | RejectError
     record: Any = None
+    stored: dict[str, Any] = field(default_factory=dict)
 
 
 def _read_line(number: int, line: bytes | None, model: type[Document], seen: dict[bytes, int]) -> _Line:
     record: Any = None
     try:
         record = _record(line)
-        document = _document(record, model)
+        document, stored = _document(record, model)
         _expect_new(document, seen, number)
     except RejectError as error:
         return _Line(number, error, record)
-    return _Line(number, document, record)
+    return _Line(number, document, record, stored)
 
 
 def _record(line: bytes | None) -> dict[str, Any]:
@@ -319,7 +320,7 @@ def _no_number(_: str) -> NoReturn:
     raise ValueError("NaN and Infinity are not JSON")
 
 
-def _document(record: dict[str, Any], model: type[Document]) -> Document:
+def _document(record: dict[str, Any], model: type[Document]) -> tuple[Document, dict[str, Any]]:
     try:
         values = {name: value if name == "_id" else plain(value) for name, value in record.items()}
     except (ValueError, TypeError, OverflowError, RecursionError):
@@ -328,9 +329,10 @@ def _document(record: dict[str, Any], model: type[Document]) -> Document:
         document = model.model_validate(values)
     except ValidationError as error:
         raise _refused(error, model) from None
-    if trouble := unstorable(document.document()):
+    stored = document.document()
+    if trouble := unstorable(stored):
         raise RejectError("unstorable_value", told=trouble[0])
-    return document
+    return document, stored
 
 
 def _refused(error: ValidationError, model: type[Document]) -> RejectError:
@@ -368,18 +370,18 @@ def _keep(batch: Sequence[_Line], settle: Settle, drop: CollectionDrop, seen: di
             if isinstance(line.found, RejectError):
                 raise line.found
             document = next(settled)
-            drop.accept(document.document, _encoded(document, line.number, seen))
+            drop.accept(document.document, _encoded(document, line, seen))
         except RejectError as error:
             drop.reject(line.number, error, None if error.reason == "too_large" else line.record)
 
 
-def _encoded(settled: Settled, number: int, seen: dict[bytes, int]) -> bytes:
+def _encoded(settled: Settled, line: _Line, seen: dict[bytes, int]) -> bytes:
     if settled.reason is not None:
         raise RejectError(settled.reason)
-    named = seen.setdefault(_digest("_id", (settled.document.id,)), number)
-    if named != number:
+    named = seen.setdefault(_digest("_id", (settled.document.id,)), line.number)
+    if named != line.number:
         raise RejectError("repeated_record", told=f"the stored record that line {named} means too")
-    encoded = bson.encode(settled.document.document())
+    encoded = bson.encode({**line.stored, "_id": settled.document.id})
     if len(encoded) > MAX_DOCUMENT_BYTES - _STAMP_ROOM:
         raise RejectError("too_large")
     return encoded

@@ -99,13 +99,11 @@ class Document(Part):
         collection: where it is stored.
         natural_key: the fields that name what it is about, whatever its `_id`.
         secret_fields: never shown anywhere, quarantine included.
-        personal_fields: never in events, metadata, previews and errors.
     """
 
     collection: ClassVar[str]
     natural_key: ClassVar[tuple[str, ...]] = ("_id",)
     secret_fields: ClassVar[frozenset[str]] = frozenset()
-    personal_fields: ClassVar[frozenset[str]] = frozenset()
 
     id: Identifier = Field(default="", validation_alias="_id", serialization_alias="_id")
 
@@ -162,7 +160,6 @@ class User(Document):
     collection = "users"
     natural_key = ("email",)
     secret_fields = frozenset({"password_hash"})
-    personal_fields = frozenset({"email", "full_name", "password_hash"})
     field_aliases = {
         "id": "_id",
         "user_role": "role",
@@ -212,7 +209,6 @@ class Conversation(Document):
     """A conversation with the assistant, with its messages."""
 
     collection = "conversations"
-    personal_fields = frozenset({"title", "messages", "context"})
     field_aliases = {"id": "_id"}
 
     user_id: Identifier
@@ -270,16 +266,6 @@ class Trait(Document):
     collection = "traits"
     natural_key = ("key",)
     field_aliases = {"id": "_id"}
-    word_aliases = {
-        "inheritance_pattern": {
-            "autosomal dominant": "autosomal_dominant", "dominant": "autosomal_dominant",
-            "autosomal recessive": "autosomal_recessive", "recessive": "autosomal_recessive",
-            "X-linked recessive": "x_linked_recessive", "X-linked dominant": "x_linked_dominant",
-            "x-linked recessive": "x_linked_recessive", "x-linked dominant": "x_linked_dominant",
-            "codominant": "codominance", "incomplete_dominant": "incomplete_dominance",
-        }
-    }  # fmt: skip
-
     key: Annotated[str, Field(min_length=1, max_length=200)]
     name: ShortText
     type: TraitType
@@ -302,6 +288,9 @@ class Trait(Document):
     def _adapted(cls, values: dict[str, Any]) -> dict[str, Any]:
         if "key" not in values and isinstance(name := values.get("name"), str):
             values["key"] = trait_key(name)
+        if isinstance(pattern := values.get("inheritance_pattern"), str):
+            pattern = re.sub(r"[\s-]+", "_", pattern.strip().lower())
+            values["inheritance_pattern"] = _OTHER_PATTERNS.get(pattern, pattern)
         alleles, phenotypes = values.get("alleles"), values.pop("phenotype_map", None)
         if isinstance(phenotypes, dict) and "phenotypes" not in values:
             values["phenotypes"] = _grouped(phenotypes)
@@ -328,6 +317,14 @@ class Trait(Document):
         return self
 
 
+# What the application calls them, once spaces and hyphens are underscores.
+_OTHER_PATTERNS = {
+    "autosomal": "mendelian",
+    "dominant": "autosomal_dominant",
+    "recessive": "autosomal_recessive",
+    "codominant": "codominance",
+    "incomplete_dominant": "incomplete_dominance",
+}
 _TYPE_OF_PATTERN = {
     "mendelian": "simple_dominant",
     "autosomal_dominant": "simple_dominant",

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 import time
-import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -32,12 +31,10 @@ FILES = dg.StaticPartitionsDefinition(["a", "b"])
 
 
 @pytest.fixture
-def mongo(mongo_url: str) -> Iterator[MongoResource]:
+def mongo(fresh_mongo_url: str) -> Iterator[MongoResource]:
     """A database of the test's own."""
-    resource = MongoResource(url=f"{mongo_url.rsplit('/', 1)[0]}/t{uuid.uuid4().hex[:12]}")
-    database = resource.database()
+    resource = MongoResource(url=fresh_mongo_url)
     yield resource
-    database.client.drop_database(database.name)
     resource.close()
 
 

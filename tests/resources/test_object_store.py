@@ -108,6 +108,14 @@ def test_listing_takes_whole_segments(store: ObjectStoreResource) -> None:
     assert len(store.list()) == 4
 
 
+def test_sizes_take_whole_segments(store: ObjectStoreResource) -> None:
+    for key, size in (("a/one", 1), ("a/b/two", 2), ("ab/three", 3), ("a/tab\there", 4)):
+        store.put_bytes(key, b"x" * size)
+    assert store.sizes("a") == {"a/b/two": 2, "a/one": 1, "a/tab\there": 4}
+    assert sum(store.sizes().values()) == 10
+    assert store.sizes("nothing") == {}
+
+
 def test_deleting_takes_what_is_below(store: ObjectStoreResource) -> None:
     for key in ("a/1", "a/b/2", "ab/3"):
         store.put_bytes(key, b"x")

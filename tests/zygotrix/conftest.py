@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from application import Application
+from zygotrix_application import Application
 
 from resources.mongo import MongoResource
 from resources.object_store import ObjectStoreResource
 from resources.zygotrix_store import ZygotrixStore
 
-REAL = "GENOMICS_TEST_MONGO_URL"
 
-
-@pytest.fixture(params=["embedded", "mongodb"])
-def mongo(request: pytest.FixtureRequest) -> Iterator[MongoResource]:
-    """An empty database of the test's own. Every promise is kept by both servers, so every test runs on both."""
-    if request.param == "embedded":
-        server = request.getfixturevalue("mongo_url")
-    elif not (server := os.environ.get(REAL, "")):
-        pytest.skip(f"{REAL} is not set: no real MongoDB to test against")
-    base, _, options = server.partition("?")
-    scheme, _, rest = base.partition("://")
-    url = f"{scheme}://{rest.split('/')[0]}/t{uuid.uuid4().hex[:12]}" + (f"?{options}" if options else "")
-    resource = MongoResource(url=url)
-    database = resource.database()
+@pytest.fixture
+def mongo(fresh_mongo_url: str) -> Iterator[MongoResource]:
+    """An empty database. Every promise is kept by both kinds of server, so every test runs on both."""
+    resource = MongoResource(url=fresh_mongo_url)
     yield resource
-    database.client.drop_database(database.name)
     resource.close()
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from application import Application, checks, everything_told, failure, metadata
 from bson import ObjectId
+from zygotrix_application import Application, checks, everything_told, failure, metadata
 from zygotrix_documents import AT, OID, VALID
 
 from genomics_assets.input_error import InputError

@@ -9,7 +9,7 @@ from collections import Counter
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from genomics_assets.zygotrix.inheritance import (
@@ -198,6 +198,7 @@ def test_five_traits_at_most() -> None:
 # -- crosses, by counting ----------------------------------------------------------------------------------------------
 
 
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_a_cross_counts_what_drawing_every_pair_of_gametes_counts(data: st.DataObject) -> None:
     symbols = data.draw(

@@ -7,7 +7,7 @@ import signal
 from typing import Any
 
 import pytest
-from application import Application, checks, failure, metadata
+from zygotrix_application import Application, checks, failure, metadata
 from zygotrix_documents import OID, VALID
 
 from genomics_assets.zygotrix.integrity import RULES, Finding

@@ -183,6 +183,40 @@ def test_a_trait_of_the_application_becomes_one_of_the_documents() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("written", "stored"),
+    [
+        ("Autosomal Dominant", "autosomal_dominant"), ("recessive", "autosomal_recessive"), ("autosomal", "mendelian"),
+        ("codominant", "codominance"), ("incomplete dominance", "incomplete_dominance"),
+    ],
+)  # fmt: skip
+def test_patterns_of_inheritance_in_many_spellings(written: str, stored: str) -> None:
+    trait = {**VALID["traits"], "inheritance_pattern": written}
+    assert MODELS["traits"].model_validate(trait).document()["inheritance_pattern"] == stored
+
+
+def test_an_x_linked_trait_of_the_application() -> None:
+    trait = {
+        "key": "haemophilia",
+        "name": "Haemophilia",
+        "alleles": ["XH", "Xh", "Y"],
+        "phenotype_map": {
+            "XHXH": "clots",
+            "XHXh": "clots",
+            "XhXh": "bleeds",
+            "XHY": "clots",
+            "XhY": "bleeds",
+        },
+        "inheritance_pattern": "X-linked recessive",
+    }
+    made = MODELS["traits"].model_validate(trait).document()
+    assert [allele["symbol"] for allele in made["alleles"]] == ["XH", "Xh"]
+    assert made["type"] == "sex_linked_recessive"
+    del trait["phenotype_map"]["XhY"]  # type: ignore[attr-defined]
+    with pytest.raises(ValidationError, match="no phenotype for genotype XhY"):
+        MODELS["traits"].model_validate(trait)
+
+
 def test_unknown_fields_are_kept() -> None:
     made = MODELS["users"].model_validate({**VALID["users"], "login_history": [{"at": AT}]}).document()
     assert made["login_history"] == [{"at": AT}]

@@ -10,6 +10,8 @@ import dagster as dg
 
 from genomics_assets.definitions import build_definitions
 from resources import default_resources
+from resources.drop_ledger import DropLedgerResource
+from resources.inbox import InboxResource
 from resources.mongo import MongoResource
 from resources.object_store import ObjectStoreResource
 from resources.zygotrix_store import ZygotrixStore
@@ -27,6 +29,8 @@ class Application:
         )
         self.store: ZygotrixStore = resources["zygotrix"]
         self.objects: ObjectStoreResource = resources["objects"]
+        ledger = DropLedgerResource(postgres=resources["postgres"], settle_seconds=0.05)
+        resources |= {"drop_ledger": ledger, "inbox": InboxResource(url=str(self.inbox), drop_ledger=ledger)}
         self.definitions = build_definitions(**resources)
 
     def drop(self, path: str, *lines: str | bytes | dict[str, Any]) -> None:
