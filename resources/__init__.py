@@ -23,6 +23,7 @@ def default_resources(
     from resources.annotation_warehouse import AnnotationWarehouse
     from resources.cohort_store import CohortStore
     from resources.drop_ledger import DropLedgerResource
+    from resources.gwas_store import GwasStore
     from resources.inbox import InboxResource
     from resources.jobs import BmdJobs, ComsaJobs, GwasJobs
     from resources.mongo import MongoResource
@@ -44,6 +45,8 @@ def default_resources(
     annotations = AnnotationWarehouse(postgres=postgres)
     lake = VariantLake(objects=objects)
     inbox = InboxResource(url=inbox_url, drop_ledger=ledger)
+    gwas_jobs = GwasJobs(postgres=postgres, mongo=mongo)
+    zygotrix = ZygotrixStore(mongo=mongo, objects=objects)
     return {
         "postgres": postgres,
         "mongo": mongo,
@@ -55,11 +58,12 @@ def default_resources(
         "lake": lake,
         "comsa_jobs": ComsaJobs(postgres=postgres, objects=objects),
         "bmd_jobs": BmdJobs(postgres=postgres),
-        "gwas_jobs": GwasJobs(postgres=postgres, mongo=mongo),
-        "zygotrix": ZygotrixStore(mongo=mongo, objects=objects),
         "cohorts": CohortStore(postgres=postgres, objects=objects),
         "annotation_warehouse": annotations,
         "annotations_io": AnnotationIOManager(annotation_warehouse=annotations),
+        "gwas_jobs": gwas_jobs,
+        "zygotrix": zygotrix,
+        "gwas": GwasStore(zygotrix=zygotrix, objects=objects, gwas_jobs=gwas_jobs),
         "postgres_io": PostgresIOManager(postgres=postgres),
         "mongo_io": MongoIOManager(mongo=mongo),
         "objects_io": ObjectStoreIOManager(objects=objects),

@@ -193,6 +193,16 @@ class GenotypeRow(NamedTuple):
     gq: bytes | None
 
 
+class PlacedAllele(NamedTuple):
+    """One ALT allele of a record: where it lies once it is trimmed, and what it is."""
+
+    chrom: str
+    pos: int
+    ref: str
+    alt: str
+    kind: AlleleKind
+
+
 class _Contig(NamedTuple):
     name: str
     declared: bool
@@ -343,6 +353,26 @@ class RecordParser:
                 gq,
             )
             for number, allele in enumerate(site.alleles, 1)
+        ]
+
+    def place_alleles(self, columns: Sequence[str], number: int) -> list[PlacedAllele]:
+        """Where the ALT alleles of a record lie, from its first five columns; none where the record is skipped.
+
+        Args:
+            columns: CHROM, POS, ID, REF and ALT.
+            number: the line's number, for errors and examples.
+
+        Raises:
+            InputError: as `parse`.
+        """
+        self._line = number
+        site = self._site(columns)
+        if site is None:
+            return []
+        self._note_site(site, columns)
+        return [
+            PlacedAllele(site.contig.name, allele.pos, allele.ref, allele.alt, allele.kind)
+            for allele in site.alleles
         ]
 
     # -- the line --------------------------------------------------------------------------------------------
@@ -530,7 +560,7 @@ class RecordParser:
         counts = self._counts(columns, alts)
         end = self._declared_end(site.pos, values)
         lengths = values.get("SVLEN")
-        rs_id = _rs_id(columns[2])
+        rs_id = preferred_id(columns[2])
         clinvar_sig, clinvar_review = self._clinvar(values)
         original = None if site.original is None else f'"_orig":{json_string(site.original)}'
         rows = []
@@ -693,7 +723,8 @@ def _present(value: str | None) -> str | None:
     return None if value in (None, "", ".") else value
 
 
-def _rs_id(text: str) -> str | None:
+def preferred_id(text: str) -> str | None:
+    """The name that an ID column gives: the first rs number of several; None where it gives none."""
     if text in (".", ""):
         return None
     names = text.split(";")

@@ -122,6 +122,10 @@ class RunningJob:
         finally:
             self._keeper.release()
 
+    def end_by(self, error: BaseException) -> None:
+        """Close the job as an exception has it: cancelled, or failed with the sentence that the exception may show."""
+        self.end(_ending(error, self.run_id))
+
 
 # The jobs that this process works on, by ledger, store and run: a later step of the run takes its job up again.
 _running: dict[tuple[int, str, str], RunningJob] = {}
