@@ -6,8 +6,7 @@ partition has one current version of each stage; what it replaced stays, marked 
 """
 
 import hashlib
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, LiteralString
@@ -17,16 +16,27 @@ import dagster as dg
 from genomics_assets.bmd.experiment import DroppedExperiment, StoredExperiment, split_partition_key
 from genomics_assets.bmd.expression_matrix import ExpressionMatrix
 from genomics_assets.bmd.stored_results import (
-    EncodedResults,
+    NewChart,
+    NewExport,
+    NewFits,
     NewResult,
+    ResultRows,
     StoredResult,
     canonical_json,
-    compressed,
-    decompressed,
-    parse_json,
 )
 from genomics_assets.drops import Drop, DropKind
 from genomics_assets.input_error import InputError
+from resources.bmd_rows import copy_rows, insert_row, lock, next_id, supersede
+from resources.hybrid_storage import (
+    BMD,
+    CATEGORY,
+    PREFILTER,
+    ResultStage,
+    Saved,
+    misplaced_results,
+    read_result,
+    write_result,
+)
 from resources.inbox import InboxResource
 from resources.object_store import ObjectStoreResource
 from resources.postgres import PostgresResource
@@ -39,73 +49,6 @@ if TYPE_CHECKING:
 # Owns the projects that the inbox's folders name; it has no password, so nobody can log in as it.
 INBOX_USER = ("inbox", "inbox@localhost", "!", "Projects dropped into the inbox", "SYSTEM")
 _OBJECTS_LOCK = "objects of bmd"
-
-
-@dataclass(frozen=True)
-class ResultStage:
-    """A stage whose results are kept as canonical JSON, on one of two sides.
-
-    Attributes:
-        table: the header table, in schema `bmd`.
-        method_column: holds `NewResult.method`.
-        details: the detail table, and its column that points to the header.
-        object_key: where large results go.
-        upstream: columns that point to earlier stages.
-    """
-
-    table: LiteralString
-    method_column: LiteralString
-    details: LiteralString
-    details_id: LiteralString
-    object_key: str
-    upstream: tuple[LiteralString, ...]
-    asset: str
-
-
-PREFILTER = ResultStage(
-    "prefilter_results",
-    "prefilter_type",
-    "prefilter_result_details",
-    "prefilter_id",
-    "projects/{project}/prefilters/{id}/results.json.gz",
-    ("experiment_id", "upstream_prefilter_id"),
-    "bmd/prefilter_results",
-)
-BMD = ResultStage(
-    "bmd_results",
-    "bmd_method",
-    "probe_stat_results",
-    "bmd_result_id",
-    "projects/{project}/results/{id}/probe_stats.json.gz",
-    ("experiment_id", "prefilter_id", "model_fit_id"),
-    "bmd/bmd_results",
-)
-CATEGORY = ResultStage(
-    "category_results",
-    "category_type",
-    "category_result_details",
-    "category_result_id",
-    "projects/{project}/categories/{id}/results.json.gz",
-    ("experiment_id", "bmd_result_id"),
-    "bmd/category_results",
-)
-
-
-@dataclass(frozen=True)
-class Saved:
-    """What a write came to.
-
-    Attributes:
-        id: the row.
-        is_new: False where the same results stood already.
-        size: bytes of the canonical JSON or of the object before compression.
-        object_key: where the bytes are; None: in the row.
-    """
-
-    id: int
-    is_new: bool
-    size: int
-    object_key: str | None
 
 
 @dataclass(frozen=True)
@@ -173,7 +116,7 @@ class BmdStore(dg.ConfigurableResource):  # type: ignore[type-arg]
         """Make a dropped experiment the partition's current one; the same numbers again only refresh its options."""
         data = dropped.matrix.to_bytes()
         project_id = self.project_of(partition_key)
-        with self._writing(partition_key) as connection:
+        with self.writing(partition_key) as connection:
             current = self._current_experiment(connection, partition_key)
             if current is not None and current.identity == dropped.identity:
                 connection.execute(
@@ -181,10 +124,10 @@ class BmdStore(dg.ConfigurableResource):  # type: ignore[type-arg]
                     (_json(dropped.options), dropped.file_path, dropped.file_hash, current.id),
                 )
                 return Saved(current.id, False, len(data), current.matrix_key)
-            experiment_id = _next_id(connection, "dose_response_experiments")
+            experiment_id = next_id(connection, "dose_response_experiments")
             key = f"projects/{project_id}/experiments/{experiment_id}/matrix.bin"
             self.objects.put_bytes(key, data)
-            _supersede(connection, "dose_response_experiments", partition_key)
+            supersede(connection, "dose_response_experiments", partition_key)
             connection.execute(
                 """
                 INSERT INTO bmd.dose_response_experiments (
@@ -269,71 +212,16 @@ class BmdStore(dg.ConfigurableResource):  # type: ignore[type-arg]
         Raises:
             dagster.Failure: the experiment was replaced meanwhile.
         """
-        encoded = EncodedResults.of(result.rows)
-        with self._writing(partition_key) as connection:
+        with self.writing(partition_key) as connection:
             experiment = self._same_experiment(
                 connection, partition_key, result.upstream.get("experiment_id")
             )
-            known = self._known(connection, stage, partition_key, result, encoded)
-            if known is not None:
-                return known
-            result_id = _next_id(connection, stage.table)
-            key = None
-            if not encoded.in_row:
-                key = stage.object_key.format(project=experiment.project_id, id=result_id)
-                self.objects.put_bytes(key, compressed(encoded.data))
-            _supersede(connection, stage.table, partition_key)
-            columns: dict[str, Any] = {
-                "id": result_id,
-                "project_id": experiment.project_id,
-                "partition_key": partition_key,
-                "name": result.name,
-                stage.method_column: result.method,
-                "analysis_info": _json(result.analysis_info),
-                "results": encoded.data.decode() if encoded.in_row else None,
-                "results_s3_key": key,
-                "num_results": encoded.rows,
-                "identity": result.identity,
-                "results_hash": encoded.digest,
-                **{column: result.upstream.get(column) for column in stage.upstream},
-            }
-            _insert(connection, stage.table, columns)
-            _copy(connection, f"bmd.{stage.details}", result.details, {stage.details_id: result_id})
-            return Saved(result_id, True, len(encoded.data), key)
+            return write_result(connection, self.objects, stage, partition_key, experiment.project_id, result)
 
     def current_result(self, stage: ResultStage, partition_key: str) -> StoredResult | None:
         """The partition's current results of a stage, if they are of its current experiment."""
-        from psycopg import sql
-
-        query = sql.SQL(
-            """
-            SELECT r.id, r.project_id, r.experiment_id, r.name, r.{method}, r.analysis_info, r.results_hash,
-                   r.results::text, r.results_s3_key, {upstream}
-            FROM bmd.{table} AS r
-            JOIN bmd.dose_response_experiments AS e ON e.id = r.experiment_id AND e.superseded_at IS NULL
-            WHERE r.partition_key = %s AND r.superseded_at IS NULL
-            """
-        ).format(
-            table=sql.Identifier(stage.table),
-            method=sql.Identifier(stage.method_column),
-            upstream=sql.SQL(", ").join(sql.Identifier("r", column) for column in stage.upstream),
-        )
         with self.postgres.connection() as connection:
-            row = connection.execute(query, (partition_key,)).fetchone()
-        if row is None:
-            return None
-        result_id, project_id, experiment_id, name, method, info, digest, in_row, key, *upstream = row
-        return StoredResult(
-            id=result_id,
-            project_id=project_id,
-            experiment_id=experiment_id,
-            name=name,
-            method=method,
-            analysis_info=info,
-            results_hash=digest,
-            rows=parse_json(in_row if key is None else decompressed(self.objects.read_bytes(key))),
-            upstream=dict(zip(stage.upstream, upstream, strict=True)),
-        )
+            return read_result(connection, self.objects, stage, partition_key)
 
     def expect_result(self, stage: ResultStage, partition_key: str) -> StoredResult:
         """The partition's current results of a stage.
@@ -348,55 +236,50 @@ class BmdStore(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     # -- fits ----------------------------------------------------------------------------------------------
 
-    def save_fits(
-        self,
-        partition_key: str,
-        *,
-        name: str,
-        parquet: bytes,
-        probes: int,
-        fits: int,
-        identity: str,
-        analysis_info: Mapping[str, Any],
-        upstream: Mapping[str, int | None],
-    ) -> Saved:
-        """Make fits the partition's current ones; the same bytes again are not written twice.
+    def save_fits(self, partition_key: str, fits: NewFits, parquet: bytes) -> Saved:
+        """Make fits the partition's current ones; the same bytes of the same identity are not written twice.
+
+        Args:
+            partition_key: the experiment.
+            fits: what was fitted.
+            parquet: their table.
 
         Raises:
             dagster.Failure: the experiment was replaced meanwhile.
         """
         fits_hash = hashlib.sha256(parquet).hexdigest()
-        with self._writing(partition_key) as connection:
-            experiment = self._same_experiment(connection, partition_key, upstream.get("experiment_id"))
+        with self.writing(partition_key) as connection:
+            experiment = self._same_experiment(connection, partition_key, fits.upstream.get("experiment_id"))
+            prefilter_id = fits.upstream.get("prefilter_id")
             row = connection.execute(
                 """
                 SELECT id, fits_s3_key FROM bmd.model_fits
                 WHERE partition_key = %s AND superseded_at IS NULL AND experiment_id = %s AND fits_hash = %s
-                  AND identity = %s
+                  AND identity = %s AND prefilter_id IS NOT DISTINCT FROM %s
                 """,
-                (partition_key, experiment.id, fits_hash, identity),
+                (partition_key, experiment.id, fits_hash, fits.identity, prefilter_id),
             ).fetchone()
             if row is not None:
                 return Saved(row[0], False, len(parquet), row[1])
-            fits_id = _next_id(connection, "model_fits")
+            fits_id = next_id(connection, "model_fits")
             key = f"projects/{experiment.project_id}/fits/{fits_id}/model_fits.parquet"
             self.objects.put_bytes(key, parquet)
-            _supersede(connection, "model_fits", partition_key)
+            supersede(connection, "model_fits", partition_key)
             columns = {
                 "id": fits_id,
                 "project_id": experiment.project_id,
                 "experiment_id": experiment.id,
-                "prefilter_id": upstream.get("prefilter_id"),
+                "prefilter_id": prefilter_id,
                 "partition_key": partition_key,
-                "name": name,
-                "analysis_info": _json(analysis_info),
+                "name": fits.name,
+                "analysis_info": _json(fits.analysis_info),
                 "fits_s3_key": key,
                 "fits_hash": fits_hash,
-                "num_probes": probes,
-                "num_fits": fits,
-                "identity": identity,
+                "num_probes": fits.probes,
+                "num_fits": fits.table.num_rows,
+                "identity": fits.identity,
             }
-            _insert(connection, "model_fits", columns)
+            insert_row(connection, "model_fits", columns)
             return Saved(fits_id, True, len(parquet), key)
 
     def current_fits(self, partition_key: str, *, identity: str | None = None) -> StoredFits | None:
@@ -434,19 +317,23 @@ class BmdStore(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     # -- tables that hang on a BMD result ---------------------------------------------------------------------
 
-    def replace_rows(self, table: str, bmd_result_id: int, rows: "pa.Table") -> None:
-        """Replace the rows of a BMD result in one of its tables."""
+    def replace_rows(self, table: str, partition_key: str, result: ResultRows) -> None:
+        """Replace the rows of the partition's current BMD result in one of its tables.
+
+        Raises:
+            dagster.Failure: another result took its place meanwhile.
+        """
         from psycopg import sql
 
         from resources.postgres_catalogue import table_identifier
 
-        with self.postgres.connection(statement_timeout=0) as connection:
-            _lock(connection, f"{table} {bmd_result_id}")
+        with self.writing(partition_key) as connection:
+            self._same_result(connection, partition_key, result.bmd_result_id)
             connection.execute(
                 sql.SQL("DELETE FROM {} WHERE bmd_result_id = %s").format(table_identifier(table)),
-                (bmd_result_id,),
+                (result.bmd_result_id,),
             )
-            _copy(connection, table, rows, {"bmd_result_id": bmd_result_id})
+            copy_rows(connection, table, result.rows, {"bmd_result_id": result.bmd_result_id})
 
     def rows_of(self, table: str, bmd_result_id: int) -> "pa.Table":
         """The rows of a BMD result in one of its tables."""
@@ -454,6 +341,85 @@ class BmdStore(dg.ConfigurableResource):  # type: ignore[type-arg]
 
         with self.postgres.connection() as connection:
             return read_table(connection, table, None, {"bmd_result_id": str(bmd_result_id)})
+
+    # -- charts and exports ------------------------------------------------------------------------------------
+
+    def save_charts(
+        self, partition_key: str, bmd_result_id: int, charts: Sequence[NewChart]
+    ) -> dict[str, str]:
+        """Make charts those of a BMD result; returns the object of each name. The same bytes are not written twice."""
+        files = {chart.name: {"chart_s3_key": ("charts/{id}.png", chart.png)} for chart in charts}
+        keys = self._save_files("charts", partition_key, bmd_result_id, files, {})
+        return {name: own["chart_s3_key"] for name, own in keys.items()}
+
+    def save_exports(
+        self, partition_key: str, bmd_result_id: int, exports: Sequence[NewExport]
+    ) -> dict[str, dict[str, str]]:
+        """Make exports those of a BMD result; returns the CSV and the Parquet object of each name."""
+        files = {
+            export.name: {
+                "csv_s3_key": ("exports/{id}/results.csv", export.csv),
+                "parquet_s3_key": ("exports/{id}/results.parquet", export.parquet),
+            }
+            for export in exports
+        }
+        counts = {export.name: {"num_rows": export.rows} for export in exports}
+        return self._save_files("exports", partition_key, bmd_result_id, files, counts)
+
+    def _save_files(
+        self,
+        table: LiteralString,
+        partition_key: str,
+        bmd_result_id: int,
+        files: Mapping[str, Mapping[str, tuple[str, bytes]]],
+        counts: Mapping[str, Mapping[str, int]],
+    ) -> dict[str, dict[str, str]]:
+        from psycopg import sql
+
+        columns = next(iter(files.values())).keys() if files else ()
+        replaced: list[str] = []
+        kept: dict[str, dict[str, str]] = {}
+        with self.writing(partition_key) as connection:
+            project_id = self._same_result(connection, partition_key, bmd_result_id)
+            known = connection.execute(
+                sql.SQL("SELECT id, name, content_hash, {} FROM bmd.{} WHERE bmd_result_id = %s").format(
+                    sql.SQL(", ").join(map(sql.Identifier, columns)), sql.Identifier(table)
+                ),
+                (bmd_result_id,),
+            ).fetchall()
+            for file_id, name, digest, *keys in known:
+                if name in files and digest == _digest(files[name]):
+                    kept[name] = dict(zip(columns, keys, strict=True))
+                    continue
+                connection.execute(
+                    sql.SQL("DELETE FROM bmd.{} WHERE id = %s").format(sql.Identifier(table)), (file_id,)
+                )
+                replaced += keys
+            for name, forms in files.items():
+                if name in kept:
+                    continue
+                file_id = next_id(connection, table)
+                kept[name] = {
+                    column: f"projects/{project_id}/{path.format(id=file_id)}"
+                    for column, (path, _) in forms.items()
+                }
+                for column, (_, data) in forms.items():
+                    self.objects.put_bytes(kept[name][column], data)
+                own = {
+                    "id": file_id,
+                    "project_id": project_id,
+                    "bmd_result_id": bmd_result_id,
+                    "partition_key": partition_key,
+                    "name": name,
+                    "content_hash": _digest(forms),
+                    **kept[name],
+                    **counts.get(name, {}),
+                }
+                insert_row(connection, table, own)
+        # After the commit: what no row names any more is garbage, should this process die before it is gone.
+        for key in replaced:
+            self.objects.delete(key)
+        return kept
 
     # -- what lies where -----------------------------------------------------------------------------------
 
@@ -464,7 +430,7 @@ class BmdStore(dg.ConfigurableResource):  # type: ignore[type-arg]
             delete: remove the objects that no row names.
         """
         with self.postgres.connection(statement_timeout=0) as connection:
-            _lock(connection, _OBJECTS_LOCK)
+            lock(connection, _OBJECTS_LOCK)
             named = {key for (key,) in connection.execute(_NAMED_KEYS).fetchall()}
             found = self.objects.list("projects")
             garbage = {key: self.objects.size(key) for key in found if key not in named}
@@ -479,49 +445,23 @@ class BmdStore(dg.ConfigurableResource):  # type: ignore[type-arg]
         Args:
             partition_key: look at the current results of one partition; None: at all.
         """
-        return [
-            problem
-            for stage in (PREFILTER, BMD, CATEGORY)
-            for problem in self._misplaced(stage, partition_key)
-        ]
-
-    def _misplaced(self, stage: ResultStage, partition_key: str | None) -> Iterator[str]:
-        from psycopg import sql
-
-        query = sql.SQL(
-            """
-            SELECT id, results::text, results_s3_key, results_hash FROM bmd.{}
-            WHERE results_hash IS NOT NULL AND (%s::text IS NULL OR (partition_key = %s AND superseded_at IS NULL))
-            ORDER BY id
-            """
-        ).format(sql.Identifier(stage.table))
         with self.postgres.connection() as connection:
-            rows = connection.execute(query, (partition_key, partition_key)).fetchall()
-        for result_id, in_row, key, digest in rows:
-            if key is not None and not self.objects.exists(key):
-                yield f"{stage.table} {result_id}: no object {key}"
-                continue
-            data = (
-                canonical_json(parse_json(in_row))
-                if key is None
-                else decompressed(self.objects.read_bytes(key))
-            )
-            encoded = EncodedResults(data, 0)
-            if encoded.digest != digest:
-                yield f"{stage.table} {result_id}: not the bytes that were written"
-            elif encoded.in_row != (key is None):
-                yield f"{stage.table} {result_id}: {len(data):,} bytes on the wrong side of the limit"
+            return [
+                problem
+                for stage in (PREFILTER, BMD, CATEGORY)
+                for problem in misplaced_results(connection, self.objects, stage, partition_key)
+            ]
 
     # -- details -------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _writing(self, partition_key: str) -> "Iterator[psycopg.Connection[Any]]":
+    def writing(self, partition_key: str) -> "Iterator[psycopg.Connection[Any]]":
         """One transaction, alone with the partition; `survey` waits for its end."""
         with self.postgres.connection(statement_timeout=0) as connection:
             connection.execute(
                 "SELECT pg_advisory_xact_lock_shared(hashtextextended(%s, 5))", (_OBJECTS_LOCK,)
             )
-            _lock(connection, f"partition {partition_key}")
+            lock(connection, f"partition {partition_key}")
             yield connection
 
     def _current_experiment(
@@ -542,15 +482,23 @@ class BmdStore(dg.ConfigurableResource):  # type: ignore[type-arg]
     ) -> StoredExperiment:
         experiment = self._current_experiment(connection, partition_key)
         if experiment is None or experiment.id != experiment_id:
-            raise dg.Failure(
-                f"{partition_key!r} was replaced by another version while this run worked on it. "
-                "Remedy: nothing to do, the new version has a run of its own.",
-                allow_retries=False,
-            )
+            raise _replaced(partition_key)
         return experiment
 
+    def _same_result(
+        self, connection: "psycopg.Connection[Any]", partition_key: str, bmd_result_id: int
+    ) -> int:
+        """The project of a BMD result that must still be the partition's current one."""
+        row = connection.execute(
+            "SELECT project_id FROM bmd.bmd_results WHERE id = %s AND partition_key = %s AND superseded_at IS NULL",
+            (bmd_result_id, partition_key),
+        ).fetchone()
+        if row is None:
+            raise _replaced(partition_key)
+        return int(row[0])
+
     def _project(self, connection: "psycopg.Connection[Any]", name: str) -> int:
-        _lock(connection, "projects")
+        lock(connection, "projects")
         connection.execute(
             """
             INSERT INTO bmd.users (username, email, password_hash, full_name, role, enabled)
@@ -594,32 +542,8 @@ class BmdStore(dg.ConfigurableResource):  # type: ignore[type-arg]
                 "row_index": pa.array(range(len(matrix.probes)), pa.int32()),
             }
         )
-        _copy(connection, "bmd.treatments", treatments, {"experiment_id": experiment_id})
-        _copy(connection, "bmd.probe_responses", probes, {"experiment_id": experiment_id})
-
-    def _known(
-        self,
-        connection: "psycopg.Connection[Any]",
-        stage: ResultStage,
-        partition_key: str,
-        result: NewResult,
-        encoded: EncodedResults,
-    ) -> Saved | None:
-        """The current results where they are the very same, made from the same rows upstream."""
-        from psycopg import sql
-
-        row = connection.execute(
-            sql.SQL(
-                """
-                SELECT id, results_s3_key, {} FROM bmd.{}
-                WHERE partition_key = %s AND superseded_at IS NULL AND identity = %s AND results_hash = %s
-                """
-            ).format(sql.SQL(", ").join(map(sql.Identifier, stage.upstream)), sql.Identifier(stage.table)),
-            (partition_key, result.identity, encoded.digest),
-        ).fetchone()
-        if row is None or list(row[2:]) != [result.upstream.get(column) for column in stage.upstream]:
-            return None
-        return Saved(row[0], False, len(encoded.data), row[1])
+        copy_rows(connection, "bmd.treatments", treatments, {"experiment_id": experiment_id})
+        copy_rows(connection, "bmd.probe_responses", probes, {"experiment_id": experiment_id})
 
 
 _NAMED_KEYS: LiteralString = """
@@ -641,60 +565,20 @@ def _not_there(partition_key: str, asset: str) -> dg.Failure:
     )
 
 
+def _replaced(partition_key: str) -> dg.Failure:
+    return dg.Failure(
+        f"{partition_key!r} was replaced by another version while this run worked on it. "
+        "Remedy: nothing to do, the new version has a run of its own.",
+        allow_retries=False,
+    )
+
+
+def _digest(forms: Mapping[str, tuple[str, bytes]]) -> str:
+    digest = hashlib.sha256()
+    for _, data in forms.values():
+        digest.update(hashlib.sha256(data).digest())
+    return digest.hexdigest()
+
+
 def _json(value: Any) -> str:
-    return json.dumps(parse_json(canonical_json(value)), ensure_ascii=False)
-
-
-def _lock(connection: "psycopg.Connection[Any]", what: str) -> None:
-    """Wait until no other transaction holds the lock on `what`; it goes with the transaction."""
-    connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 5))", (what,))
-
-
-def _next_id(connection: "psycopg.Connection[Any]", table: LiteralString) -> int:
-    """An id of one's own before the row is there, for the object's key."""
-    row = connection.execute("SELECT nextval(pg_get_serial_sequence(%s, 'id'))", (f"bmd.{table}",)).fetchone()
-    assert row is not None  # noqa: S101 - a SELECT of one expression gives one row
-    return int(row[0])
-
-
-def _supersede(connection: "psycopg.Connection[Any]", table: LiteralString, partition_key: str) -> None:
-    from psycopg import sql
-
-    connection.execute(
-        sql.SQL(
-            "UPDATE bmd.{} SET superseded_at = LOCALTIMESTAMP WHERE partition_key = %s AND superseded_at IS NULL"
-        ).format(sql.Identifier(table)),
-        (partition_key,),
-    )
-
-
-def _insert(connection: "psycopg.Connection[Any]", table: LiteralString, columns: Mapping[str, Any]) -> None:
-    from psycopg import sql
-
-    connection.execute(
-        sql.SQL("INSERT INTO bmd.{} ({}) VALUES ({})").format(
-            sql.Identifier(table),
-            sql.SQL(", ").join(map(sql.Identifier, columns)),
-            sql.SQL(", ").join([sql.Placeholder()] * len(columns)),
-        ),
-        list(columns.values()),
-    )
-
-
-def _copy(
-    connection: "psycopg.Connection[Any]", table: str, rows: "pa.Table", constants: Mapping[str, int]
-) -> None:
-    import pyarrow as pa
-
-    from resources.copy_binary import copy_batches
-
-    for name, value in constants.items():
-        rows = rows.append_column(name, pa.array([value], pa.int64()).take(_zeros(rows.num_rows)))
-    copy_batches(connection, table, rows.to_batches(max_chunksize=20_000), schema=rows.schema, nan="null")
-
-
-def _zeros(count: int) -> "pa.Array":
-    import numpy as np
-    import pyarrow as pa
-
-    return pa.array(np.zeros(count, np.int64))
+    return canonical_json(value).decode()

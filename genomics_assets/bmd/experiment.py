@@ -83,6 +83,14 @@ class StoredExperiment:
     num_treatments: int
 
 
+@dataclass(frozen=True)
+class Experiment:
+    """A stored experiment with its numbers."""
+
+    stored: StoredExperiment
+    matrix: ExpressionMatrix = field(repr=False)
+
+
 def split_partition_key(partition_key: str) -> tuple[str, str]:
     """Project and experiment of a partition.
 

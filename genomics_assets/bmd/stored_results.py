@@ -162,6 +162,57 @@ class StoredResult:
     upstream: Mapping[str, int | None] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class NewFits:
+    """Fits before they are stored; `table` has one row for each probe and model."""
+
+    name: str
+    method: str
+    table: pa.Table = field(repr=False)
+    probes: int
+    analysis_info: Mapping[str, Any]
+    upstream: Mapping[str, int | None]
+
+    @property
+    def identity(self) -> str:
+        """As of `NewResult`."""
+        return identity_of(self.method, self.analysis_info)
+
+
+@dataclass(frozen=True)
+class ResultRows:
+    """Rows of a table that hang on a BMD result and are replaced with it."""
+
+    bmd_result_id: int
+    rows: pa.Table = field(repr=False)
+
+
+@dataclass(frozen=True)
+class NewChart:
+    """A picture, as PNG."""
+
+    name: str
+    png: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class NewExport:
+    """A table for other programs, as CSV and as Parquet."""
+
+    name: str
+    csv: bytes = field(repr=False)
+    parquet: bytes = field(repr=False)
+    rows: int
+
+
+@dataclass(frozen=True)
+class ResultFiles:
+    """Charts or exports of a BMD result; those of the same name are replaced where their bytes differ."""
+
+    bmd_result_id: int
+    files: Sequence[NewChart] | Sequence[NewExport]
+
+
 def identity_of(method: str, analysis_info: Mapping[str, Any]) -> str:
     """SHA-256 of the parts of `analysis_info` that decide on a result: parameters, inputs and versions."""
     decisive = {name: analysis_info.get(name) for name in ("parameters", "inputs", "versions")}

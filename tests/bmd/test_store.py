@@ -17,9 +17,18 @@ import pytest
 
 from genomics_assets.bmd.experiment import DroppedExperiment, split_partition_key
 from genomics_assets.bmd.expression_matrix import parse_expression_matrix
-from genomics_assets.bmd.stored_results import JSONB_LIMIT_BYTES, NewResult, canonical_rows
+from genomics_assets.bmd.stored_results import (
+    JSONB_LIMIT_BYTES,
+    NewChart,
+    NewExport,
+    NewFits,
+    NewResult,
+    ResultRows,
+    canonical_rows,
+)
 from genomics_assets.input_error import InputError
-from resources.bmd_store import BMD, CATEGORY, PREFILTER, BmdStore, Saved
+from resources.bmd_store import BmdStore
+from resources.hybrid_storage import BMD, CATEGORY, PREFILTER, Saved
 from resources.object_store import ObjectStoreResource
 
 Query = Callable[..., list[tuple[Any, ...]]]
@@ -181,13 +190,10 @@ def test_fits_are_parquet_and_known_by_their_identity(store: BmdStore, key: str,
     table = pa.table({"probe_id": ["P1"], "bmd": [1.5]}).replace_schema_metadata({"settings": "{}"})
     sink = io.BytesIO()
     pq.write_table(table, sink)
-    arguments: dict[str, Any] = {
-        "name": "fits", "parquet": sink.getvalue(), "probes": 1, "fits": 1, "identity": "a" * 64, "analysis_info": {},
-        "upstream": {"experiment_id": experiment_id},
-    }  # fmt: skip
-    saved = store.save_fits(key, **arguments)
-    assert store.save_fits(key, **arguments).is_new is False
-    known = store.current_fits(key, identity="a" * 64)
+    fits = NewFits("fits", "native", table, 1, {"parameters": {}}, {"experiment_id": experiment_id})
+    saved = store.save_fits(key, fits, sink.getvalue())
+    assert store.save_fits(key, fits, sink.getvalue()) == Saved(saved.id, False, saved.size, saved.object_key)
+    known = store.current_fits(key, identity=fits.identity)
     assert known is not None
     assert known.table.equals(table)
     assert known.table.schema.metadata == {b"settings": b"{}"}
@@ -195,10 +201,66 @@ def test_fits_are_parquet_and_known_by_their_identity(store: BmdStore, key: str,
     assert store.current_fits(key, identity="b" * 64) is None
 
 
+@pytest.fixture
+def bmd_result_id(store: BmdStore, key: str, experiment_id: int) -> int:
+    details = pa.table({"probe_id": ["P1"], "model": ["hill"]})
+    result = NewResult("r", "BMDS", [{"probe_id": "P1"}], details, {}, {"experiment_id": experiment_id})
+    return store.save_result(BMD, key, result).id
+
+
+def test_charts_and_exports_lie_at_their_keys_and_only_what_changed_is_written_anew(
+    store: BmdStore, key: str, bmd_result_id: int
+) -> None:
+    project = store.expect_experiment(key).project_id
+    charts = store.save_charts(key, bmd_result_id, [NewChart("curve", b"one"), NewChart("bubble", b"two")])
+    exports = store.save_exports(key, bmd_result_id, [NewExport("best", b"a,b\n", b"PAR1", 1)])
+    for name, data in (("curve", b"one"), ("bubble", b"two")):
+        assert charts[name].startswith(f"projects/{project}/charts/")
+        assert charts[name].endswith(".png")
+        assert store.objects.read_bytes(charts[name]) == data
+    [csv, parquet] = exports["best"].values()
+    assert csv.startswith(f"projects/{project}/exports/")
+    assert csv.endswith("/results.csv")
+    assert parquet == csv.removesuffix("csv") + "parquet"
+
+    again = store.save_charts(key, bmd_result_id, [NewChart("curve", b"one"), NewChart("bubble", b"other")])
+
+    assert again["curve"] == charts["curve"]
+    assert again["bubble"] != charts["bubble"]
+    assert not store.objects.exists(charts["bubble"]), "what it replaced is gone"
+    survey = store.survey()
+    assert not {*again.values(), csv, parquet} & (set(survey.garbage) | set(survey.missing))
+
+
+def test_rows_hang_on_the_current_result_alone(
+    store: BmdStore, query: Query, key: str, bmd_result_id: int, experiment_id: int
+) -> None:
+    def genes(*names: str) -> ResultRows:
+        return ResultRows(
+            bmd_result_id, pa.table({"gene": list(names), "probes": pa.array([1] * len(names), pa.int32())})
+        )
+
+    store.replace_rows("bmd.gene_bmds", key, genes("A", "B"))
+    store.replace_rows("bmd.gene_bmds", key, genes("B", "C"))
+    assert query("SELECT gene FROM bmd.gene_bmds WHERE bmd_result_id = %s ORDER BY gene", bmd_result_id) == [
+        ("B",),
+        ("C",),
+    ]
+    assert store.rows_of("bmd.gene_bmds", bmd_result_id)["gene"].to_pylist() == ["B", "C"]
+
+    details = pa.table({"probe_id": ["P2"], "model": ["hill"]})
+    store.save_result(
+        BMD, key, NewResult("r", "BMDS", [{"probe_id": "P2"}], details, {}, {"experiment_id": experiment_id})
+    )
+    with pytest.raises(dg.Failure, match="replaced by another version"):
+        store.replace_rows("bmd.gene_bmds", key, genes("D"))
+
+
 DIES_AFTER_ITS_OBJECT = """
 import os, signal, sys
 sys.path.insert(0, {tests!r})
-from resources.bmd_store import PREFILTER, BmdStore
+from resources.bmd_store import BmdStore
+from resources.hybrid_storage import PREFILTER
 from resources.object_store import ObjectStoreResource
 from resources.postgres import PostgresResource
 from test_store import prefilter, rows_of_length
@@ -254,7 +316,7 @@ def test_a_writer_killed_between_object_and_row_leaves_garbage_that_is_found(
 def test_the_survey_waits_for_a_writer_at_work(store: BmdStore, key: str) -> None:
     import threading
 
-    with store._writing(key):
+    with store.writing(key):
         store.objects.put_bytes("projects/999/results/1/probe_stats.json.gz", b"in flight")
         surveys: list[Any] = []
         thread = threading.Thread(target=lambda: surveys.append(store.survey(delete=True)))
