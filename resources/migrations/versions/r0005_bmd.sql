@@ -120,8 +120,8 @@ CREATE TABLE bmd.prefilter_result_details (
     bmd                  DOUBLE PRECISION,
     bmdl                 DOUBLE PRECISION,
     -- additions
-    passed               BOOLEAN,
-    reason               VARCHAR(50),
+    kept                 BOOLEAN,
+    outcome              VARCHAR(50),
     PRIMARY KEY (prefilter_id, probe_id)
 );
 
@@ -200,8 +200,6 @@ CREATE TABLE bmd.probe_stat_results (
     bmd_low_dose_ratio   DOUBLE PRECISION,
     bmd_high_dose_ratio  DOUBLE PRECISION,
     w_auc                REAL,
-    -- additions
-    flag                 VARCHAR(50),
     UNIQUE (bmd_result_id, probe_id, model)
 );
 
@@ -369,7 +367,7 @@ COMMENT ON COLUMN bmd.category_results.results IS 'One object a category; above 
 COMMENT ON COLUMN bmd.bmd_results.identity IS 'SHA-256 of inputs, parameters and engine version: the same again is not made twice';
 COMMENT ON COLUMN bmd.bmd_results.results_hash IS 'SHA-256 of the canonical JSON';
 COMMENT ON COLUMN bmd.bmd_results.superseded_at IS 'When another result took its place as the partition''s current one; NULL: current';
-COMMENT ON COLUMN bmd.prefilter_result_details.reason IS 'Why the probe was left out; NULL where it passed';
+COMMENT ON COLUMN bmd.prefilter_result_details.outcome IS 'Why the probe was kept or left out';
 COMMENT ON TABLE bmd.model_fits IS 'Every model fitted to every probe that passed the prefilter, as Parquet at fits_s3_key; best models are chosen from it without fitting again';
 COMMENT ON TABLE bmd.gene_bmds IS 'One row a gene: the mean over its probes'' best models';
 COMMENT ON TABLE bmd.points_of_departure IS 'One row a method, with its bootstrap interval';

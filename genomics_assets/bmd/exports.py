@@ -1,0 +1,103 @@
+"""Results as the tables that analysts open: one wide row for each probe, and the smaller tables as they are.
+
+The same results give the same bytes, as CSV and as Parquet.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from genomics_assets.bmd.stored_results import NewExport
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# Of each model, in this order, under `<model>_<column>`.
+MODEL_COLUMNS = (
+    "bmd", "bmdl", "bmdu", "fit_p_value", "fit_log_likelihood", "aic", "success", "r_squared", "z_score",
+    "fold_change_to_top", "curve_parameters",
+)  # fmt: skip
+BEST_COLUMNS = (
+    "bmd", "bmdl", "bmdu", "fit_p_value", "adverse_direction", "r_squared", "z_score", "fold_change_to_top",
+    "bmd_low_dose_ratio", "bmd_high_dose_ratio", "is_step_function",
+)  # fmt: skip
+PREFILTER_COLUMNS = ("p_value", "adjusted_p_value", "best_fold_change", "notel_dose", "lotel_dose")
+
+
+def wide_table(
+    statistics: pa.Table, prefilter: pa.Table, genes_by_probe: Mapping[str, Sequence[str]]
+) -> pa.Table:
+    """One row for each fitted probe: its genes, prefilter and best model, then every model's numbers.
+
+    Args:
+        statistics: one row for each probe and model, as `bmd.probe_stat_results`; models in the same order for
+            every probe.
+        prefilter: one row for each probe, as `bmd.prefilter_result_details`.
+        genes_by_probe: what the platform says.
+
+    >>> import pyarrow as pa
+    >>> statistics = pa.table({"probe_id": ["A", "A"], "model": ["hill", "linear"], "is_best": [False, True], "bmd": [1.0, 2.0]})
+    >>> wide = wide_table(statistics, pa.table({"probe_id": ["A"], "p_value": [0.01]}), {"A": ["G1", "G2"]})
+    >>> wide.to_pylist()
+    [{'probe_id': 'A', 'genes': 'G1;G2', 'prefilter_p_value': 0.01, 'best_model': 'linear', 'best_bmd': 2.0, 'hill_bmd': 1.0, 'linear_bmd': 2.0}]
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    models = pc.unique(statistics["model"].cast(pa.string())).to_pylist()
+    by_model = {name: statistics.filter(pc.equal(statistics["model"].cast(pa.string()), name)) for name in models}
+    probes = by_model[models[0]]["probe_id"].combine_chunks().cast(pa.string()) if models else pa.array([], pa.string())
+    columns: dict[str, pa.Array] = {
+        "probe_id": probes,
+        "genes": pa.array([";".join(genes_by_probe.get(probe, ())) for probe in probes.to_pylist()], pa.string()),
+    }
+    columns |= _looked_up(probes, prefilter, PREFILTER_COLUMNS, "prefilter_")
+    best = statistics.filter(pc.fill_null(statistics["is_best"], False))
+    columns["best_model"] = _looked_up(probes, best, ("model",), "")["model"].cast(pa.string())
+    columns |= _looked_up(probes, best, BEST_COLUMNS, "best_")
+    for name in models:
+        for column in MODEL_COLUMNS:
+            if column in statistics.column_names:
+                columns[f"{name}_{column}"] = by_model[name][column].combine_chunks()
+    return pa.table(columns)
+
+
+def export_of(name: str, table: pa.Table) -> NewExport:
+    """A table as CSV, lists joined with blanks, and as Parquet."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from pyarrow import csv
+
+    text, parquet = io.BytesIO(), io.BytesIO()
+    flat = pa.table({column: _flat(table[column]) for column in table.column_names})
+    csv.write_csv(flat, text, csv.WriteOptions(quoting_style="needed"))
+    pq.write_table(table, parquet, compression="zstd")
+    return NewExport(name, text.getvalue(), parquet.getvalue(), table.num_rows)
+
+
+def _looked_up(
+    probes: pa.Array, table: pa.Table, columns: Sequence[str], prefix: str
+) -> dict[str, pa.Array]:
+    """Columns of a table whose rows are found by probe id; null where there is none."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    places = pc.index_in(probes, table["probe_id"].combine_chunks().cast(pa.string()))
+    return {
+        f"{prefix}{column}": table[column].combine_chunks().take(places)
+        for column in columns
+        if column in table.column_names
+    }
+
+
+def _flat(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    import pyarrow as pa
+
+    if not (pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type)):
+        return column
+    return pa.chunked_array(
+        [[None if row is None else " ".join("" if x is None else f"{x:.10g}" for x in row) for row in column.to_pylist()]],
+        pa.string(),
+    )
