@@ -15,6 +15,7 @@ def default_resources(
     """
     from resources.drop_ledger import DropLedgerResource
     from resources.inbox import InboxResource
+    from resources.jobs import BmdJobs, ComsaJobs, GwasJobs
     from resources.mongo import MongoResource
     from resources.mongo_io_manager import MongoIOManager
     from resources.object_store import ObjectStoreResource
@@ -39,6 +40,9 @@ def default_resources(
         "inbox": InboxResource(url=inbox_url, drop_ledger=ledger),
         "warehouse": warehouse,
         "lake": lake,
+        "comsa_jobs": ComsaJobs(postgres=postgres, objects=objects),
+        "bmd_jobs": BmdJobs(postgres=postgres),
+        "gwas_jobs": GwasJobs(postgres=postgres, mongo=mongo),
         "postgres_io": PostgresIOManager(postgres=postgres),
         "mongo_io": MongoIOManager(mongo=mongo),
         "objects_io": ObjectStoreIOManager(objects=objects),

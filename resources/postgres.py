@@ -115,6 +115,18 @@ class PostgresResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             _reset(connection)
             pool.putconn(connection)
 
+    def own_connection(self, *, application_name: str | None = None) -> "psycopg.Connection[Any]":
+        """A connection outside of the pool, in autocommit, for a session that lasts; the caller closes it.
+
+        Raises:
+            PostgresError: the server does not answer, or refuses the connection.
+        """
+        import psycopg
+
+        self._wait_for_server(time.monotonic() + self.patience_seconds)
+        settings = {**_session_settings(), "application_name": application_name or _name_of_this_step()}
+        return psycopg.connect(self._url(), autocommit=True, **settings)
+
     def close(self) -> None:
         """Close this process's pool; the next use opens another."""
         url = self._resolved or self.url
