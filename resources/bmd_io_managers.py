@@ -2,24 +2,26 @@
 
 import io
 import time
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from genomics_assets.bmd.experiment import DroppedExperiment, Experiment
 from genomics_assets.bmd.stored_results import (
-    NewExport,
     NewFits,
     NewResult,
     ResultFiles,
     ResultRows,
     StoredResult,
 )
+from resources.bmd_run_jobs import BmdRunJobs
 from resources.bmd_store import BmdStore, StoredFits
 from resources.hybrid_storage import BMD, CATEGORY, PREFILTER, ResultStage, Saved
 from resources.object_store import ObjectStoreResource
 
 if TYPE_CHECKING:
+    import psycopg
     import pyarrow as pa
 
 STAGES: dict[str, ResultStage] = {f"bmd.{stage.table}": stage for stage in (PREFILTER, BMD, CATEGORY)}
@@ -29,6 +31,11 @@ class _BmdIOManager(dg.ConfigurableIOManager):
     """What all of them know: the store, and the table that an asset's metadata names."""
 
     store: dg.ResourceDependency[BmdStore]
+    run_jobs: dg.ResourceDependency[BmdRunJobs]
+
+    def _storing(self, context: dg.OutputContext) -> "AbstractContextManager[psycopg.Connection[Any] | None]":
+        """The transaction that completes the run's job, where this is the run's last output; else None."""
+        return self.run_jobs.storing(context)
 
     @property
     def _objects(self) -> ObjectStoreResource:
@@ -48,7 +55,8 @@ class ExperimentIOManager(_BmdIOManager):
     def handle_output(self, context: dg.OutputContext, obj: DroppedExperiment) -> None:
         """Make it the partition's current version, unless the same stands already."""
         started = time.perf_counter()
-        saved = self.store.save_experiment(context.partition_key, obj)
+        with self._storing(context) as transaction:
+            saved = self.store.save_experiment(context.partition_key, obj, transaction)
         context.add_output_metadata(
             {
                 "outcome": "imported" if saved.is_new else "already there: the same numbers stand",
@@ -72,7 +80,8 @@ class ResultIOManager(_BmdIOManager):
         """Make them the partition's current ones, unless the same stand already."""
         started = time.perf_counter()
         stage = self._stage(context)
-        saved = self.store.save_result(stage, context.partition_key, obj)
+        with self._storing(context) as transaction:
+            saved = self.store.save_result(stage, context.partition_key, obj, transaction)
         context.add_output_metadata(
             {
                 "outcome": "stored" if saved.is_new else "already there: the same results stand",
@@ -96,7 +105,8 @@ class FitsIOManager(_BmdIOManager):
     def handle_output(self, context: dg.OutputContext, obj: NewFits) -> None:
         """Make them the partition's current ones, unless the same stand already."""
         started = time.perf_counter()
-        saved = self.store.save_fits(context.partition_key, obj, _parquet(obj.table))
+        with self._storing(context) as transaction:
+            saved = self.store.save_fits(context.partition_key, obj, _parquet(obj.table), transaction)
         context.add_output_metadata(
             {
                 "outcome": "stored" if saved.is_new else "already there: the same fits stand",
@@ -118,7 +128,8 @@ class ResultRowsIOManager(_BmdIOManager):
     def handle_output(self, context: dg.OutputContext, obj: ResultRows) -> None:
         """Replace the result's rows."""
         table = _table(context)
-        self.store.replace_rows(table, context.partition_key, obj)
+        with self._storing(context) as transaction:
+            self.store.replace_rows(table, context.partition_key, obj, transaction)
         context.add_output_metadata(
             {"dagster/partition_row_count": obj.rows.num_rows, "dagster/table_name": table}
         )
@@ -134,18 +145,18 @@ class ResultFilesIOManager(_BmdIOManager):
 
     def handle_output(self, context: dg.OutputContext, obj: ResultFiles) -> None:
         """Put what is new, and remove what it replaces."""
-        exports = [file for file in obj.files if isinstance(file, NewExport)]
-        charts = [file for file in obj.files if not isinstance(file, NewExport)]
-        told: dict[str, Any] = {"dagster/partition_row_count": len(obj.files)}
-        if exports:
-            for name, keys in self.store.save_exports(
-                context.partition_key, obj.bmd_result_id, exports
-            ).items():
-                told |= {f"{name}: {_form(key)}": _link(self._objects, key) for key in keys.values()}
-        if charts:
-            saved = self.store.save_charts(context.partition_key, obj.bmd_result_id, charts)
-            told |= {f"{name}: object": _link(self._objects, key) for name, key in saved.items()}
-        context.add_output_metadata(told)
+        with self._storing(context) as transaction:
+            saved = self.store.save_files(context.partition_key, obj, transaction)
+        context.add_output_metadata(
+            {
+                "dagster/partition_row_count": len(obj.files),
+                **{
+                    f"{name}: {key.rpartition('.')[2]}": _link(self._objects, key)
+                    for name, keys in saved.items()
+                    for key in keys
+                },
+            }
+        )
 
 
 def _table(context: dg.OutputContext | dg.InputContext) -> str:
@@ -171,7 +182,3 @@ def _where(objects: ObjectStoreResource, saved: Saved, started: float) -> dict[s
 
 def _link(objects: ObjectStoreResource, key: str) -> dg.MetadataValue:
     return dg.MetadataValue.path(objects.uri(key).removeprefix("file://"))
-
-
-def _form(key: str) -> str:
-    return key.rpartition(".")[2]

@@ -6,7 +6,7 @@ partition has one current version of each stage; what it replaced stays, marked 
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, LiteralString
@@ -16,10 +16,10 @@ import dagster as dg
 from genomics_assets.bmd.experiment import DroppedExperiment, StoredExperiment, split_partition_key
 from genomics_assets.bmd.expression_matrix import ExpressionMatrix
 from genomics_assets.bmd.stored_results import (
-    NewChart,
     NewExport,
     NewFits,
     NewResult,
+    ResultFiles,
     ResultRows,
     StoredResult,
     canonical_json,
@@ -112,11 +112,16 @@ class BmdStore(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     # -- experiments -----------------------------------------------------------------------------------------
 
-    def save_experiment(self, partition_key: str, dropped: DroppedExperiment) -> Saved:
+    def save_experiment(
+        self,
+        partition_key: str,
+        dropped: DroppedExperiment,
+        transaction: "psycopg.Connection[Any] | None" = None,
+    ) -> Saved:
         """Make a dropped experiment the partition's current one; the same numbers again only refresh its options."""
         data = dropped.matrix.to_bytes()
         project_id = self.project_of(partition_key)
-        with self.writing(partition_key) as connection:
+        with self.writing(partition_key, transaction) as connection:
             current = self._current_experiment(connection, partition_key)
             if current is not None and current.identity == dropped.identity:
                 connection.execute(
@@ -194,6 +199,15 @@ class BmdStore(dg.ConfigurableResource):  # type: ignore[type-arg]
             probes=[probe for (probe,) in probes],
         )
 
+    def owner_of(self, partition_key: str) -> tuple[int, int | None]:
+        """User and project of a partition, made where they are new; no project for a key that names none."""
+        try:
+            project_id = self.project_of(partition_key)
+        except InputError:
+            project_id = None
+        with self.postgres.connection() as connection:
+            return self._inbox_user(connection), project_id
+
     def project_of(self, partition_key: str) -> int:
         """The project that a partition belongs to, made where it is new.
 
@@ -206,13 +220,19 @@ class BmdStore(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     # -- results that are kept on one of two sides -------------------------------------------------------------
 
-    def save_result(self, stage: ResultStage, partition_key: str, result: NewResult) -> Saved:
+    def save_result(
+        self,
+        stage: ResultStage,
+        partition_key: str,
+        result: NewResult,
+        transaction: "psycopg.Connection[Any] | None" = None,
+    ) -> Saved:
         """Make results the partition's current ones; where the same stand already, nothing is written.
 
         Raises:
             dagster.Failure: the experiment was replaced meanwhile.
         """
-        with self.writing(partition_key) as connection:
+        with self.writing(partition_key, transaction) as connection:
             experiment = self._same_experiment(
                 connection, partition_key, result.upstream.get("experiment_id")
             )
@@ -236,19 +256,26 @@ class BmdStore(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     # -- fits ----------------------------------------------------------------------------------------------
 
-    def save_fits(self, partition_key: str, fits: NewFits, parquet: bytes) -> Saved:
+    def save_fits(
+        self,
+        partition_key: str,
+        fits: NewFits,
+        parquet: bytes,
+        transaction: "psycopg.Connection[Any] | None" = None,
+    ) -> Saved:
         """Make fits the partition's current ones; the same bytes of the same identity are not written twice.
 
         Args:
             partition_key: the experiment.
             fits: what was fitted.
             parquet: their table.
+            transaction: see `writing`.
 
         Raises:
             dagster.Failure: the experiment was replaced meanwhile.
         """
         fits_hash = hashlib.sha256(parquet).hexdigest()
-        with self.writing(partition_key) as connection:
+        with self.writing(partition_key, transaction) as connection:
             experiment = self._same_experiment(connection, partition_key, fits.upstream.get("experiment_id"))
             prefilter_id = fits.upstream.get("prefilter_id")
             row = connection.execute(
@@ -317,7 +344,13 @@ class BmdStore(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     # -- tables that hang on a BMD result ---------------------------------------------------------------------
 
-    def replace_rows(self, table: str, partition_key: str, result: ResultRows) -> None:
+    def replace_rows(
+        self,
+        table: str,
+        partition_key: str,
+        result: ResultRows,
+        transaction: "psycopg.Connection[Any] | None" = None,
+    ) -> None:
         """Replace the rows of the partition's current BMD result in one of its tables.
 
         Raises:
@@ -327,7 +360,7 @@ class BmdStore(dg.ConfigurableResource):  # type: ignore[type-arg]
 
         from resources.postgres_catalogue import table_identifier
 
-        with self.writing(partition_key) as connection:
+        with self.writing(partition_key, transaction) as connection:
             self._same_result(connection, partition_key, result.bmd_result_id)
             connection.execute(
                 sql.SQL("DELETE FROM {} WHERE bmd_result_id = %s").format(table_identifier(table)),
@@ -344,82 +377,90 @@ class BmdStore(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     # -- charts and exports ------------------------------------------------------------------------------------
 
-    def save_charts(
-        self, partition_key: str, bmd_result_id: int, charts: Sequence[NewChart]
-    ) -> dict[str, str]:
-        """Make charts those of a BMD result; returns the object of each name. The same bytes are not written twice."""
-        files = {chart.name: {"chart_s3_key": ("charts/{id}.png", chart.png)} for chart in charts}
-        keys = self._save_files("charts", partition_key, bmd_result_id, files, {})
-        return {name: own["chart_s3_key"] for name, own in keys.items()}
-
-    def save_exports(
-        self, partition_key: str, bmd_result_id: int, exports: Sequence[NewExport]
-    ) -> dict[str, dict[str, str]]:
-        """Make exports those of a BMD result; returns the CSV and the Parquet object of each name."""
-        files = {
-            export.name: {
-                "csv_s3_key": ("exports/{id}/results.csv", export.csv),
-                "parquet_s3_key": ("exports/{id}/results.parquet", export.parquet),
-            }
-            for export in exports
-        }
-        counts = {export.name: {"num_rows": export.rows} for export in exports}
-        return self._save_files("exports", partition_key, bmd_result_id, files, counts)
-
-    def _save_files(
+    def save_files(
         self,
-        table: LiteralString,
         partition_key: str,
-        bmd_result_id: int,
-        files: Mapping[str, Mapping[str, tuple[str, bytes]]],
-        counts: Mapping[str, Mapping[str, int]],
-    ) -> dict[str, dict[str, str]]:
-        from psycopg import sql
+        result: ResultFiles,
+        transaction: "psycopg.Connection[Any] | None" = None,
+    ) -> dict[str, list[str]]:
+        """Make charts, or exports, those of the partition's BMD result; the same bytes are not written twice.
 
-        columns = next(iter(files.values())).keys() if files else ()
-        replaced: list[str] = []
-        kept: dict[str, dict[str, str]] = {}
-        with self.writing(partition_key) as connection:
-            project_id = self._same_result(connection, partition_key, bmd_result_id)
-            known = connection.execute(
-                sql.SQL("SELECT id, name, content_hash, {} FROM bmd.{} WHERE bmd_result_id = %s").format(
-                    sql.SQL(", ").join(map(sql.Identifier, columns)), sql.Identifier(table)
-                ),
-                (bmd_result_id,),
-            ).fetchall()
-            for file_id, name, digest, *keys in known:
-                if name in files and digest == _digest(files[name]):
-                    kept[name] = dict(zip(columns, keys, strict=True))
-                    continue
-                connection.execute(
-                    sql.SQL("DELETE FROM bmd.{} WHERE id = %s").format(sql.Identifier(table)), (file_id,)
-                )
-                replaced += keys
-            for name, forms in files.items():
-                if name in kept:
-                    continue
-                file_id = next_id(connection, table)
-                kept[name] = {
-                    column: f"projects/{project_id}/{path.format(id=file_id)}"
-                    for column, (path, _) in forms.items()
+        Returns:
+            The keys of the objects by name: of a chart its picture, of an export its CSV and its Parquet form.
+
+        Raises:
+            dagster.Failure: another result took its place meanwhile.
+        """
+        table: LiteralString = "charts"
+        forms: dict[str, dict[str, tuple[str, bytes]]] = {}
+        counts: dict[str, dict[str, int]] = {}
+        for file in result.files:
+            if isinstance(file, NewExport):
+                table = "exports"
+                counts[file.name] = {"num_rows": file.rows}
+                forms[file.name] = {
+                    "csv_s3_key": ("exports/{id}/results.csv", file.csv),
+                    "parquet_s3_key": ("exports/{id}/results.parquet", file.parquet),
                 }
-                for column, (_, data) in forms.items():
-                    self.objects.put_bytes(kept[name][column], data)
+            else:
+                forms[file.name] = {"chart_s3_key": ("charts/{id}.png", file.png)}
+        with self.writing(partition_key, transaction) as connection:
+            project_id = self._same_result(connection, partition_key, result.bmd_result_id)
+            kept, replaced = self._drop_changed(connection, table, result.bmd_result_id, forms)
+            for name in forms.keys() - kept.keys():
+                file_id = next_id(connection, table)
+                keys = {
+                    column: f"projects/{project_id}/{path.format(id=file_id)}"
+                    for column, (path, _) in forms[name].items()
+                }
+                for column, (_, data) in forms[name].items():
+                    self.objects.put_bytes(keys[column], data)
                 own = {
                     "id": file_id,
                     "project_id": project_id,
-                    "bmd_result_id": bmd_result_id,
+                    "bmd_result_id": result.bmd_result_id,
                     "partition_key": partition_key,
                     "name": name,
-                    "content_hash": _digest(forms),
-                    **kept[name],
+                    "content_hash": _digest(forms[name]),
+                    **keys,
                     **counts.get(name, {}),
                 }
                 insert_row(connection, table, own)
-        # After the commit: what no row names any more is garbage, should this process die before it is gone.
-        for key in replaced:
-            self.objects.delete(key)
-        return kept
+                kept[name] = list(keys.values())
+        if transaction is None:
+            # After the commit; in a transaction of the caller's they are left to the storage janitor.
+            for key in replaced:
+                self.objects.delete(key)
+        return {name: kept[name] for name in forms}
+
+    @staticmethod
+    def _drop_changed(
+        connection: "psycopg.Connection[Any]",
+        table: LiteralString,
+        bmd_result_id: int,
+        forms: Mapping[str, Mapping[str, tuple[str, bytes]]],
+    ) -> tuple[dict[str, list[str]], list[str]]:
+        """Delete the rows of files that are other ones now; returns the keys of those that stay and of those that go."""
+        from psycopg import sql
+
+        columns = ["chart_s3_key"] if table == "charts" else ["csv_s3_key", "parquet_s3_key"]
+        known = connection.execute(
+            sql.SQL("SELECT id, name, content_hash, {} FROM bmd.{} WHERE bmd_result_id = %s").format(
+                sql.SQL(", ").join(map(sql.Identifier, columns)), sql.Identifier(table)
+            ),
+            (bmd_result_id,),
+        ).fetchall()
+        kept: dict[str, list[str]] = {}
+        replaced: list[str] = []
+        for file_id, name, digest, *keys in known:
+            if name in forms and digest == _digest(forms[name]):
+                kept[name] = keys
+                continue
+            connection.execute(
+                sql.SQL("DELETE FROM bmd.{} WHERE id = %s").format(sql.Identifier(table)), (file_id,)
+            )
+            replaced += keys
+        return kept, replaced
 
     # -- what lies where -----------------------------------------------------------------------------------
 
@@ -455,14 +496,27 @@ class BmdStore(dg.ConfigurableResource):  # type: ignore[type-arg]
     # -- details -------------------------------------------------------------------------------------------
 
     @contextmanager
-    def writing(self, partition_key: str) -> "Iterator[psycopg.Connection[Any]]":
-        """One transaction, alone with the partition; `survey` waits for its end."""
-        with self.postgres.connection(statement_timeout=0) as connection:
-            connection.execute(
-                "SELECT pg_advisory_xact_lock_shared(hashtextextended(%s, 5))", (_OBJECTS_LOCK,)
-            )
-            lock(connection, f"partition {partition_key}")
-            yield connection
+    def writing(
+        self, partition_key: str, transaction: "psycopg.Connection[Any] | None" = None
+    ) -> "Iterator[psycopg.Connection[Any]]":
+        """One transaction, alone with the partition; `survey` waits for its end.
+
+        Args:
+            partition_key: the experiment.
+            transaction: one that the caller has open and commits; None: one of its own.
+        """
+        if transaction is None:
+            with self.postgres.connection(statement_timeout=0) as connection:
+                self._hold(connection, partition_key)
+                yield connection
+            return
+        self._hold(transaction, partition_key)
+        yield transaction
+
+    @staticmethod
+    def _hold(connection: "psycopg.Connection[Any]", partition_key: str) -> None:
+        connection.execute("SELECT pg_advisory_xact_lock_shared(hashtextextended(%s, 5))", (_OBJECTS_LOCK,))
+        lock(connection, f"partition {partition_key}")
 
     def _current_experiment(
         self, connection: "psycopg.Connection[Any]", partition_key: str
@@ -497,8 +551,7 @@ class BmdStore(dg.ConfigurableResource):  # type: ignore[type-arg]
             raise _replaced(partition_key)
         return int(row[0])
 
-    def _project(self, connection: "psycopg.Connection[Any]", name: str) -> int:
-        lock(connection, "projects")
+    def _inbox_user(self, connection: "psycopg.Connection[Any]") -> int:
         connection.execute(
             """
             INSERT INTO bmd.users (username, email, password_hash, full_name, role, enabled)
@@ -506,20 +559,21 @@ class BmdStore(dg.ConfigurableResource):  # type: ignore[type-arg]
             """,
             INBOX_USER,
         )
+        row = connection.execute("SELECT id FROM bmd.users WHERE username = %s", INBOX_USER[:1]).fetchone()
+        assert row is not None  # noqa: S101 - it is there, or was just inserted
+        return int(row[0])
+
+    def _project(self, connection: "psycopg.Connection[Any]", name: str) -> int:
+        lock(connection, "projects")
+        user_id = self._inbox_user(connection)
         row = connection.execute(
-            """
-            SELECT p.id FROM bmd.bmd_projects AS p JOIN bmd.users AS u ON u.id = p.user_id
-            WHERE u.username = %s AND p.name = %s ORDER BY p.id LIMIT 1
-            """,
-            (INBOX_USER[0], name),
+            "SELECT id FROM bmd.bmd_projects WHERE user_id = %s AND name = %s ORDER BY id LIMIT 1",
+            (user_id, name),
         ).fetchone()
         if row is None:
             row = connection.execute(
-                """
-                INSERT INTO bmd.bmd_projects (user_id, name, description)
-                SELECT id, %s, %s FROM bmd.users WHERE username = %s RETURNING id
-                """,
-                (name, f"bmd/{name} in the inbox", INBOX_USER[0]),
+                "INSERT INTO bmd.bmd_projects (user_id, name, description) VALUES (%s, %s, %s) RETURNING id",
+                (user_id, name, f"bmd/{name} in the inbox"),
             ).fetchone()
         assert row is not None  # noqa: S101 - the insert returns one
         return int(row[0])

@@ -38,20 +38,28 @@ def wide_table(
         genes_by_probe: what the platform says.
 
     >>> import pyarrow as pa
-    >>> statistics = pa.table({"probe_id": ["A", "A"], "model": ["hill", "linear"], "is_best": [False, True], "bmd": [1.0, 2.0]})
-    >>> wide = wide_table(statistics, pa.table({"probe_id": ["A"], "p_value": [0.01]}), {"A": ["G1", "G2"]})
-    >>> wide.to_pylist()
-    [{'probe_id': 'A', 'genes': 'G1;G2', 'prefilter_p_value': 0.01, 'best_model': 'linear', 'best_bmd': 2.0, 'hill_bmd': 1.0, 'linear_bmd': 2.0}]
+    >>> best = {"is_best": [False, True], "bmd": [1.0, 2.0]}
+    >>> statistics = pa.table({"probe_id": ["A", "A"], "model": ["hill", "linear"], **best})
+    >>> wide_table(statistics, pa.table({"probe_id": ["A"]}), {"A": ["G1", "G2"]}).to_pydict()
+    {'probe_id': ['A'], 'genes': ['G1;G2'], 'best_model': ['linear'], 'best_bmd': [2.0], 'hill_bmd': [1.0], 'linear_bmd': [2.0]}
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
     models = pc.unique(statistics["model"].cast(pa.string())).to_pylist()
-    by_model = {name: statistics.filter(pc.equal(statistics["model"].cast(pa.string()), name)) for name in models}
-    probes = by_model[models[0]]["probe_id"].combine_chunks().cast(pa.string()) if models else pa.array([], pa.string())
+    by_model = {
+        name: statistics.filter(pc.equal(statistics["model"].cast(pa.string()), name)) for name in models
+    }
+    probes = (
+        by_model[models[0]]["probe_id"].combine_chunks().cast(pa.string())
+        if models
+        else pa.array([], pa.string())
+    )
     columns: dict[str, pa.Array] = {
         "probe_id": probes,
-        "genes": pa.array([";".join(genes_by_probe.get(probe, ())) for probe in probes.to_pylist()], pa.string()),
+        "genes": pa.array(
+            [";".join(genes_by_probe.get(probe, ())) for probe in probes.to_pylist()], pa.string()
+        ),
     }
     columns |= _looked_up(probes, prefilter, PREFILTER_COLUMNS, "prefilter_")
     best = statistics.filter(pc.fill_null(statistics["is_best"], False))
@@ -77,9 +85,7 @@ def export_of(name: str, table: pa.Table) -> NewExport:
     return NewExport(name, text.getvalue(), parquet.getvalue(), table.num_rows)
 
 
-def _looked_up(
-    probes: pa.Array, table: pa.Table, columns: Sequence[str], prefix: str
-) -> dict[str, pa.Array]:
+def _looked_up(probes: pa.Array, table: pa.Table, columns: Sequence[str], prefix: str) -> dict[str, pa.Array]:
     """Columns of a table whose rows are found by probe id; null where there is none."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -98,6 +104,11 @@ def _flat(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if not (pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type)):
         return column
     return pa.chunked_array(
-        [[None if row is None else " ".join("" if x is None else f"{x:.10g}" for x in row) for row in column.to_pylist()]],
+        [
+            [
+                None if row is None else " ".join("" if x is None else f"{x:.10g}" for x in row)
+                for row in column.to_pylist()
+            ]
+        ],
         pa.string(),
     )

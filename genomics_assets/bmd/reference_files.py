@@ -48,7 +48,9 @@ class GeneSetSidecar:
     category_type: Literal["GO", "PATHWAY", "DEFINED"] = "DEFINED"
 
 
-def sidecar_of(path: Path | None, kind: type[PlatformSidecar] | type[GeneSetSidecar]) -> PlatformSidecar | GeneSetSidecar:
+def sidecar_of(
+    path: Path | None, kind: type[PlatformSidecar] | type[GeneSetSidecar]
+) -> PlatformSidecar | GeneSetSidecar:
     """Read a sidecar; without one, what its keys are by default."""
     return kind() if path is None else read_sidecar(path, kind)
 
@@ -120,7 +122,9 @@ def gene_sets_of(name: str, rows: pa.Table) -> GeneSets:
     columns = (rows[column].to_pylist() for column in ("category_id", "gene", "category_name", "level"))
     for category, gene, title, level in sorted(zip(*columns, strict=True), key=lambda row: row[:2]):
         members.setdefault(category, (title, level, []))[2].append(gene)
-    sets = (GeneSet(category, title, tuple(genes), level) for category, (title, level, genes) in members.items())
+    sets = (
+        GeneSet(category, title, tuple(genes), level) for category, (title, level, genes) in members.items()
+    )
     return GeneSets(name, tuple(sets))
 
 

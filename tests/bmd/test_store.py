@@ -23,6 +23,7 @@ from genomics_assets.bmd.stored_results import (
     NewExport,
     NewFits,
     NewResult,
+    ResultFiles,
     ResultRows,
     canonical_rows,
 )
@@ -212,24 +213,28 @@ def test_charts_and_exports_lie_at_their_keys_and_only_what_changed_is_written_a
     store: BmdStore, key: str, bmd_result_id: int
 ) -> None:
     project = store.expect_experiment(key).project_id
-    charts = store.save_charts(key, bmd_result_id, [NewChart("curve", b"one"), NewChart("bubble", b"two")])
-    exports = store.save_exports(key, bmd_result_id, [NewExport("best", b"a,b\n", b"PAR1", 1)])
+
+    def charts_of(**pictures: bytes) -> ResultFiles:
+        return ResultFiles(bmd_result_id, [NewChart(name, png) for name, png in pictures.items()])
+
+    charts = store.save_files(key, charts_of(curve=b"one", bubble=b"two"))
+    exports = store.save_files(key, ResultFiles(bmd_result_id, [NewExport("best", b"a,b\n", b"PAR1", 1)]))
     for name, data in (("curve", b"one"), ("bubble", b"two")):
-        assert charts[name].startswith(f"projects/{project}/charts/")
-        assert charts[name].endswith(".png")
-        assert store.objects.read_bytes(charts[name]) == data
-    [csv, parquet] = exports["best"].values()
+        assert charts[name][0].startswith(f"projects/{project}/charts/")
+        assert charts[name][0].endswith(".png")
+        assert store.objects.read_bytes(charts[name][0]) == data
+    [csv, parquet] = exports["best"]
     assert csv.startswith(f"projects/{project}/exports/")
     assert csv.endswith("/results.csv")
     assert parquet == csv.removesuffix("csv") + "parquet"
 
-    again = store.save_charts(key, bmd_result_id, [NewChart("curve", b"one"), NewChart("bubble", b"other")])
+    again = store.save_files(key, charts_of(curve=b"one", bubble=b"other"))
 
     assert again["curve"] == charts["curve"]
     assert again["bubble"] != charts["bubble"]
-    assert not store.objects.exists(charts["bubble"]), "what it replaced is gone"
+    assert not store.objects.exists(charts["bubble"][0]), "what it replaced is gone"
     survey = store.survey()
-    assert not {*again.values(), csv, parquet} & (set(survey.garbage) | set(survey.missing))
+    assert not {*again["curve"], *again["bubble"], csv, parquet} & (set(survey.garbage) | set(survey.missing))
 
 
 def test_rows_hang_on_the_current_result_alone(

@@ -344,12 +344,40 @@ CREATE TABLE bmd.jobs (
     error_message TEXT,
     created_at    TIMESTAMP DEFAULT CURRENT_TIMESTAMP,
     started_at    TIMESTAMP,
-    completed_at  TIMESTAMP
+    completed_at  TIMESTAMP,
+    -- additions
+    error         JSONB,
+    phase         TEXT,
+    run_id        TEXT,
+    run_key       TEXT,
+    partition_key TEXT,
+    attempt       INTEGER,
+    rerun_of      VARCHAR(36) REFERENCES bmd.jobs(id) ON DELETE SET NULL,
+    worker        TEXT
 );
 CREATE INDEX idx_jobs_user ON bmd.jobs(user_id);
 CREATE INDEX idx_jobs_project ON bmd.jobs(project_id);
 CREATE INDEX idx_jobs_status ON bmd.jobs(status);
 CREATE INDEX idx_jobs_created ON bmd.jobs(created_at DESC);
+CREATE UNIQUE INDEX idx_jobs_run_key ON bmd.jobs(run_key, attempt);
+CREATE INDEX idx_jobs_run_id ON bmd.jobs(run_id);
+CREATE INDEX idx_jobs_rerun_of ON bmd.jobs(rerun_of);
+CREATE TRIGGER guard_job_state BEFORE UPDATE ON bmd.jobs
+    FOR EACH ROW EXECUTE FUNCTION genomics.guard_job_state('QUEUED', 'RUNNING', 'SUCCEEDED', 'FAILED', 'CANCELLED');
+COMMENT ON TABLE bmd.jobs IS 'Dose-response jobs: what was asked for, how far it got, what came of it';
+COMMENT ON COLUMN bmd.jobs.status IS 'QUEUED, RUNNING, SUCCEEDED, FAILED or CANCELLED';
+COMMENT ON COLUMN bmd.jobs.progress IS 'Done, from 0 to 1';
+COMMENT ON COLUMN bmd.jobs.message IS 'The last thing that the job said';
+COMMENT ON COLUMN bmd.jobs.result_id IS 'The BMD result, in bmd_results';
+COMMENT ON COLUMN bmd.jobs.error_message IS 'Why the job ended without a result, in one sentence';
+COMMENT ON COLUMN bmd.jobs.error IS '{"message", "kind"}: why the job ended without a result';
+COMMENT ON COLUMN bmd.jobs.phase IS 'What is being done, in a few words';
+COMMENT ON COLUMN bmd.jobs.run_id IS 'The Dagster run that works on it';
+COMMENT ON COLUMN bmd.jobs.run_key IS 'What the run was asked for with; attempts at the same thing share it. NULL: not kept by this ledger';
+COMMENT ON COLUMN bmd.jobs.partition_key IS 'Its Dagster partition';
+COMMENT ON COLUMN bmd.jobs.attempt IS 'Counts the attempts with one run_key, from 1';
+COMMENT ON COLUMN bmd.jobs.rerun_of IS 'The attempt before this one';
+COMMENT ON COLUMN bmd.jobs.worker IS 'Host and process that work on it, or did';
 
 COMMENT ON COLUMN bmd.dose_response_experiments.partition_key IS 'The Dagster partition, <project>/<experiment>';
 COMMENT ON COLUMN bmd.dose_response_experiments.file_hash IS 'SHA-256 of the matrix file as dropped';
