@@ -1,1 +1,1 @@
-"""Dose-response analysis: expression matrices become benchmark doses that can be traced to their inputs."""
+"""Dose-response expression matrices become benchmark doses, gene set results and a point of departure."""
