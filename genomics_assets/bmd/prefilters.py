@@ -7,7 +7,8 @@ control probes; drop by fold change; find NOTEL and LOTEL, the highest dose with
 - `williams`: two-sided trend test of Williams (1971), with permutations shared by all probes in place of its tables.
 - `oriogen`: order-restricted inference after Peddada et al. (2003): the best of the monotone and the one-turn profiles,
   with a bootstrap p-value. BMDExpress-3's own implementation is closed; this one agrees in purpose, not in every digit.
-- `curve_fit`: the models of `fitting` are fitted; the p-value is that of the best model's fit.
+- `curve_fit`: the models of `fitting` are fitted, and a probe stays when one converges with a BMD up to the highest dose
+  and its test of fit does not speak against it.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class PrefilterSettings:
 
     Attributes:
         method: the test.
-        p_value_cutoff: probes at or above it are dropped; 9999 keeps all.
+        p_value_cutoff: probes at or above it are dropped (`curve_fit`: those below it); 9999 keeps all.
         use_multiple_testing_correction: whether the cutoff is held against the corrected p-value.
         filter_out_control_genes: whether probes named AFFX... are dropped.
         fold_change: the least largest fold change, in size; None for no such filter.
@@ -222,19 +223,20 @@ def prefilter(
     design = Design(design.doses, design.group_of_sample[order], design.group_sizes)
     candidates = np.ones(len(responses), np.bool_) if within is None else within
     test = _run_test(design, responses, log_transformation, settings, progress, threads, candidates)
-    adjusted = false_discovery_rate(test.p_value)
+    adjusted = false_discovery_rate(test.p_value, int(candidates.sum()))
     fold_changes = fold_changes_of(design, responses, log_transformation)
     best = _largest(fold_changes)
     p_lotel = notel_lotel_p_values(design, responses, settings)
     notel, lotel = notel_lotel(design, fold_changes, p_lotel, settings)
-    decisive = adjusted if settings.use_multiple_testing_correction else test.p_value
+    corrected = settings.use_multiple_testing_correction and settings.method != "curve_fit"
+    decisive = adjusted if corrected else test.p_value
     outcome = np.full(len(responses), PrefilterOutcome.KEPT, np.int8)
     if settings.fold_change is not None:
         outcome[~(np.abs(best) >= settings.fold_change)] = PrefilterOutcome.FOLD_CHANGE
     if settings.filter_out_control_genes:
         outcome[[name.startswith(CONTROL_PREFIX) for name in probe_ids]] = PrefilterOutcome.CONTROL_PROBE
     if settings.p_value_cutoff < _NO_CUTOFF:
-        outcome[decisive >= settings.p_value_cutoff] = PrefilterOutcome.P_VALUE
+        outcome[_fails(decisive, settings)] = PrefilterOutcome.P_VALUE
         outcome[np.isnan(decisive)] = PrefilterOutcome.NOT_TESTABLE
     outcome[~candidates] = PrefilterOutcome.NOT_IN_UPSTREAM
     return PrefilterResults(
@@ -253,6 +255,13 @@ def prefilter(
         lotel_dose=lotel,
         **test.more,
     )
+
+
+def _fails(p_values: NDArray[np.float64], settings: PrefilterSettings) -> NDArray[np.bool_]:
+    # The other tests speak against no response, this one against the curve.
+    if settings.method == "curve_fit":
+        return np.asarray(p_values < settings.p_value_cutoff)
+    return np.asarray(p_values >= settings.p_value_cutoff)
 
 
 def _run_test(
@@ -317,15 +326,19 @@ def one_way_anova(design: Design, responses: NDArray[np.floating]) -> _Test:
     return _Test(np.where(np.isfinite(f), p, np.nan), np.where(np.isfinite(f), f, np.nan), df1, df2)
 
 
-def false_discovery_rate(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Benjamini and Hochberg's (1995) corrected p-values; NaN stays and does not count.
+def false_discovery_rate(p_values: NDArray[np.float64], tests: int | None = None) -> NDArray[np.float64]:
+    """Benjamini and Hochberg's (1995) corrected p-values; NaN stays.
 
-    >>> false_discovery_rate(np.array([0.01, 0.04, 0.03, np.nan])).round(3).tolist()
-    [0.03, 0.04, 0.04, nan]
+    Args:
+        p_values: (P,).
+        tests: how many there were; all of `p_values`, NaN too, by default. BMDExpress-3 counts constant probes as well.
+
+    >>> false_discovery_rate(np.array([0.01, 0.04, 0.03])).round(3).tolist()
+    [0.03, 0.04, 0.04]
     """
     adjusted = np.full(p_values.shape, np.nan)
     order = np.argsort(p_values, kind="stable")[: int(np.isfinite(p_values).sum())]
-    scaled = p_values[order] * order.size / np.arange(1, order.size + 1)
+    scaled = p_values[order] * (tests or p_values.size) / np.arange(1, order.size + 1)
     adjusted[order] = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 1)
     return adjusted
 
