@@ -100,7 +100,9 @@ def main(seed: int = 8) -> None:
         ],
     )
     write("bmd_platforms/synthetic_panel.txt", probe_map)
-    write("bmd_platforms/synthetic_panel.yaml", ["version: '1'", "chip_name: Synthetic panel", "species: none"])
+    write(
+        "bmd_platforms/synthetic_panel.yaml", ["version: '1'", "chip_name: Synthetic panel", "species: none"]
+    )
     write(
         "bmd_gene_sets/synthetic_pathways.gmt",
         ["\t".join([name, PATHWAYS[name], *own]) for name, own in members.items()],

@@ -5,11 +5,11 @@ A domain is a package and one entry in `DOMAINS`.
 
 import dagster as dg
 
-from genomics_assets import variants
+from genomics_assets import bmd, variants
 from resources import default_resources
 from sensors.maintenance import maintenance, maintenance_nightly
 
-DOMAINS = (variants,)
+DOMAINS = (variants, bmd)
 
 
 def build_definitions(**overrides: object) -> dg.Definitions:

@@ -13,6 +13,16 @@ def default_resources(
         inbox_url: a folder or `s3://…`.
         object_store_url: `file://…` or `s3://…`.
     """
+    from resources.bmd_io_managers import (
+        ExperimentIOManager,
+        FitsIOManager,
+        ResultFilesIOManager,
+        ResultIOManager,
+        ResultRowsIOManager,
+    )
+    from resources.bmd_reference import BmdReference
+    from resources.bmd_run_jobs import BmdRunJobs
+    from resources.bmd_store import BmdStore
     from resources.drop_ledger import DropLedgerResource
     from resources.inbox import InboxResource
     from resources.jobs import BmdJobs, ComsaJobs, GwasJobs
@@ -32,6 +42,9 @@ def default_resources(
     ledger = DropLedgerResource(postgres=postgres)
     warehouse = VariantWarehouse(postgres=postgres)
     lake = VariantLake(objects=objects)
+    bmd_jobs = BmdJobs(postgres=postgres)
+    bmd_store = BmdStore(postgres=postgres, objects=objects)
+    bmd_run_jobs = BmdRunJobs(jobs=bmd_jobs, store=bmd_store)
     return {
         "postgres": postgres,
         "mongo": mongo,
@@ -41,7 +54,15 @@ def default_resources(
         "warehouse": warehouse,
         "lake": lake,
         "comsa_jobs": ComsaJobs(postgres=postgres, objects=objects),
-        "bmd_jobs": BmdJobs(postgres=postgres),
+        "bmd_jobs": bmd_jobs,
+        "bmd_store": bmd_store,
+        "bmd_reference": BmdReference(postgres=postgres),
+        "bmd_run_jobs": bmd_run_jobs,
+        "bmd_experiment_io": ExperimentIOManager(store=bmd_store, run_jobs=bmd_run_jobs),
+        "bmd_results_io": ResultIOManager(store=bmd_store, run_jobs=bmd_run_jobs),
+        "bmd_fits_io": FitsIOManager(store=bmd_store, run_jobs=bmd_run_jobs),
+        "bmd_rows_io": ResultRowsIOManager(store=bmd_store, run_jobs=bmd_run_jobs),
+        "bmd_files_io": ResultFilesIOManager(store=bmd_store, run_jobs=bmd_run_jobs),
         "gwas_jobs": GwasJobs(postgres=postgres, mongo=mongo),
         "postgres_io": PostgresIOManager(postgres=postgres),
         "mongo_io": MongoIOManager(mongo=mongo),

@@ -88,6 +88,15 @@ class StorageSurvey:
     missing: list[str]
 
 
+@contextmanager
+def refusing(partition_key: str) -> Iterator[None]:
+    """Turn an `InputError` of the block into a failure that is not retried."""
+    try:
+        yield
+    except InputError as error:
+        raise permanent_failure(error, partition_key) from error
+
+
 class BmdStore(dg.ConfigurableResource):  # type: ignore[type-arg]
     """Reads and writes schema `bmd` and the objects below `projects/`."""
 

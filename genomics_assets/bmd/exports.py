@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from genomics_assets.bmd.stored_results import NewExport
 
@@ -72,6 +72,51 @@ def wide_table(
     return pa.table(columns)
 
 
+def all_exports(
+    statistics: Sequence[Mapping[str, Any]],
+    prefilter: Sequence[Mapping[str, Any]],
+    genes_by_probe: Mapping[str, Sequence[str]],
+    genes: pa.Table,
+    categories: Sequence[Mapping[str, Any]],
+    points: pa.Table,
+) -> list[NewExport]:
+    """Probes in wide form, genes, gene sets and points of departure.
+
+    Args:
+        statistics: one row for each probe and model.
+        prefilter: one row for each probe.
+        genes_by_probe: what the platform says.
+        genes: one row for each gene.
+        categories: one row for each gene set.
+        points: one row for each point of departure.
+    """
+    import pyarrow as pa
+
+    own_key = "bmd_result_id"
+    tables = {
+        "probes": wide_table(_table(statistics), _table(prefilter), genes_by_probe),
+        "genes": genes.drop_columns([own_key]).sort_by([("bmd", "ascending"), ("gene", "ascending")]),
+        "categories": _table(categories)
+        if categories
+        else pa.table({"category_id": pa.array([], pa.string())}),
+        "points_of_departure": points.drop_columns([own_key]).sort_by("method"),
+    }
+    return [export_of(name, table) for name, table in tables.items()]
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Rows that all have the same keys; a column without any value is one of missing numbers."""
+    import pyarrow as pa
+
+    columns = {name: pa.array([row[name] for row in rows]) for name in (rows[0] if rows else ())}
+    return pa.table(
+        {
+            name: column.cast(pa.float64()) if pa.types.is_null(column.type) else column
+            for name, column in columns.items()
+        }
+    )
+
+
 def export_of(name: str, table: pa.Table) -> NewExport:
     """A table as CSV, lists joined with blanks, and as Parquet."""
     import pyarrow as pa
@@ -104,11 +149,11 @@ def _flat(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if not (pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type)):
         return column
     return pa.chunked_array(
-        [
-            [
-                None if row is None else " ".join("" if x is None else f"{x:.10g}" for x in row)
-                for row in column.to_pylist()
-            ]
-        ],
-        pa.string(),
+        [[None if row is None else " ".join(map(_word, row)) for row in column.to_pylist()]], pa.string()
     )
+
+
+def _word(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.10g}" if isinstance(value, float) else str(value)

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from genomics_assets.bmd.gene_sets import GeneSet, GeneSets, read_category_map, read_gmt
+from genomics_assets.bmd.gene_sets import GeneSet, GeneSets, read_gene_sets
 from genomics_assets.bmd.platform_annotation import PlatformAnnotation, read_probe_map
+from genomics_assets.drops import Drop
 from genomics_assets.input_error import InputError
 from genomics_assets.sidecars import read_sidecar
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+T = TypeVar("T")
+Opened = Callable[[Drop | str], AbstractContextManager[Path]]
+
+MAX_NAME_LENGTH = 255
 MAX_TITLE_LENGTH = 1000
 
 
@@ -48,53 +55,74 @@ class GeneSetSidecar:
     category_type: Literal["GO", "PATHWAY", "DEFINED"] = "DEFINED"
 
 
-def sidecar_of(
-    path: Path | None, kind: type[PlatformSidecar] | type[GeneSetSidecar]
-) -> PlatformSidecar | GeneSetSidecar:
-    """Read a sidecar; without one, what its keys are by default."""
-    return kind() if path is None else read_sidecar(path, kind)
+@dataclass(frozen=True)
+class NewReference:
+    """A platform or a collection of gene sets as it was dropped.
+
+    Attributes:
+        name: its partition; what a sidecar names it by.
+        version: as its own sidecar says, if it does.
+        file_path: where the file lay.
+        file_hash: SHA-256 of its bytes.
+        about: further columns of its header row.
+        rows: probe_id, gene and symbol of a platform; category_id, category_name, gene and level of gene sets.
+    """
+
+    name: str
+    version: str | None
+    file_path: str
+    file_hash: str
+    about: Mapping[str, Any]
+    rows: pa.Table = field(repr=False)
 
 
-def read_platform(path: Path, name: str) -> pa.Table:
-    """Rows probe_id, gene, symbol of a probe map.
+def read_platform(drop: Drop, *, opened: Opened) -> NewReference:
+    """Read a dropped probe map and its sidecar.
 
     Raises:
-        InputError: see `platform_annotation.read_probe_map`.
+        InputError: see `platform_annotation.read_probe_map`; a name is too long.
     """
     import pyarrow as pa
 
-    annotation = read_probe_map(path, name)
+    sidecar = _sidecar(drop, opened, PlatformSidecar)
+    with opened(drop) as path:
+        annotation = read_probe_map(path, drop.partition_key)
+        digest = file_digest(path)
     rows = [(probe, gene) for probe, genes in annotation.genes_by_probe.items() for gene in genes]
-    return pa.table(
+    _check_lengths((name for row in rows for name in row), "a probe or gene", MAX_NAME_LENGTH, drop)
+    table = pa.table(
         {
             "probe_id": pa.array([probe for probe, _ in rows], pa.string()),
             "gene": pa.array([gene for _, gene in rows], pa.string()),
             "symbol": pa.array([annotation.symbols.get(gene) for _, gene in rows], pa.string()),
         }
     )
+    about = {
+        "chip_name": sidecar.chip_name or drop.partition_key,
+        "provider": sidecar.provider,
+        "species": sidecar.species,
+    }
+    return NewReference(drop.partition_key, sidecar.version, drop.uri, digest, about, table)
 
 
-def read_gene_sets(path: Path, name: str) -> pa.Table:
-    """Rows category_id, category_name, gene, level of a GMT file or of a category map.
+def read_gene_set_collection(drop: Drop, *, opened: Opened) -> NewReference:
+    """Read a dropped GMT file or category map, and its sidecar.
 
     Raises:
-        InputError: the file has no sets, or a title is too long; see `gene_sets.read_gmt` and `read_category_map`.
+        InputError: see `gene_sets.read_gmt` and `read_category_map`; a name or a title is too long.
     """
     import pyarrow as pa
 
-    read = read_gmt if path.name.lower().endswith(".gmt") else read_category_map
-    sets = read(path).sets
-    if not sets:
-        raise InputError(f"no gene set in {name!r}", remedy="write one set a line", file=path.name)
-    for one in sets:
-        if len(one.title) > MAX_TITLE_LENGTH:
-            raise InputError(
-                f"the title of set {one.id!r} has {len(one.title):,} characters, {MAX_TITLE_LENGTH:,} are the limit",
-                remedy="shorten it",
-                file=path.name,
-            )
-    rows = [(one, gene) for one in sets for gene in dict.fromkeys(one.genes)]
-    return pa.table(
+    sidecar = _sidecar(drop, opened, GeneSetSidecar)
+    with opened(drop) as path:
+        sets = read_gene_sets(path, drop.partition_key).sets
+        digest = file_digest(path)
+    rows = [(one, gene) for one in sets for gene in one.genes]
+    _check_lengths(
+        (name for one, gene in rows for name in (one.id, gene)), "a set or gene", MAX_NAME_LENGTH, drop
+    )
+    _check_lengths((one.title for one in sets), "a title", MAX_TITLE_LENGTH, drop)
+    table = pa.table(
         {
             "category_id": pa.array([one.id for one, _ in rows], pa.string()),
             "category_name": pa.array([one.title for one, _ in rows], pa.string()),
@@ -102,6 +130,8 @@ def read_gene_sets(path: Path, name: str) -> pa.Table:
             "level": pa.array([one.level for one, _ in rows], pa.int32()),
         }
     )
+    about = {"category_type": sidecar.category_type}
+    return NewReference(drop.partition_key, sidecar.version, drop.uri, digest, about, table)
 
 
 def annotation_of(name: str, rows: pa.Table) -> PlatformAnnotation:
@@ -117,7 +147,7 @@ def annotation_of(name: str, rows: pa.Table) -> PlatformAnnotation:
 
 
 def gene_sets_of(name: str, rows: pa.Table) -> GeneSets:
-    """The gene sets that `read_gene_sets` made these rows of, by id."""
+    """The gene sets that `read_gene_set_collection` made these rows of, by id."""
     members: dict[str, tuple[str, int | None, list[str]]] = {}
     columns = (rows[column].to_pylist() for column in ("category_id", "gene", "category_name", "level"))
     for category, gene, title, level in sorted(zip(*columns, strict=True), key=lambda row: row[:2]):
@@ -132,3 +162,20 @@ def file_digest(path: Path) -> str:
     """SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sidecar(drop: Drop, opened: Opened, kind: type[T]) -> T:
+    for uri in drop.sidecars:
+        with opened(uri) as path:
+            return read_sidecar(path, kind)
+    return kind()
+
+
+def _check_lengths(names: Any, what: str, limit: int, drop: Drop) -> None:
+    for name in names:
+        if len(name) > limit or "\0" in name:
+            raise InputError(
+                f"{what} has {len(name):,} characters, {limit} are the limit, or holds a NUL character",
+                remedy="shorten it",
+                file=drop.uri,
+            )

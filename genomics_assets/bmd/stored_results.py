@@ -53,11 +53,6 @@ def parse_json(data: bytes | str) -> Any:
     return json.loads(data, parse_int=_number)
 
 
-def canonical_rows(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """JSON of a table, one object a row; a cell without a value has no key."""
-    return canonical_json([{name: cell for name, cell in row.items() if not _missing(cell)} for row in rows])
-
-
 def compressed(data: bytes) -> bytes:
     """As gzip, modification time 0; the same bytes on every machine and at every time."""
     deflate = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS)
@@ -96,7 +91,7 @@ class EncodedResults:
     @classmethod
     def of(cls, rows: Sequence[Mapping[str, Any]]) -> EncodedResults:
         """Encode a table, one mapping a row."""
-        return cls(canonical_rows(rows), len(rows))
+        return cls(canonical_json(rows), len(rows))
 
     @property
     def in_row(self) -> bool:
@@ -147,7 +142,7 @@ class StoredResult:
         method: prefilter type, BMD method or category type.
         analysis_info: how it was made.
         results_hash: SHA-256 of the canonical JSON.
-        rows: one dict a result, without the keys of missing values.
+        rows: one dict a result; None where there is no number.
         upstream: the columns that point to earlier stages, with their ids.
     """
 
@@ -250,10 +245,6 @@ def _key(key: Any) -> str:
     if not isinstance(key, str):
         raise TypeError(f"the key {key!r} is not text")
     return str(_storable(key))
-
-
-def _missing(cell: Any) -> bool:
-    return cell is None or (isinstance(cell, float) and not math.isfinite(cell))
 
 
 def _number(digits: str) -> int | float:

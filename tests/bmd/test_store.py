@@ -25,7 +25,7 @@ from genomics_assets.bmd.stored_results import (
     NewResult,
     ResultFiles,
     ResultRows,
-    canonical_rows,
+    canonical_json,
 )
 from genomics_assets.input_error import InputError
 from resources.bmd_store import BmdStore
@@ -54,7 +54,7 @@ def rows_of_length(length: int) -> list[dict[str, Any]]:
     """Results whose canonical JSON has exactly so many bytes, several of them in two-byte characters."""
     rows = [{"probe_id": f"µ{i}", "p_value": i / 7, "profile": "µ" * 400} for i in range(length // 900)]
     rows.append({"probe_id": "last", "profile": ""})
-    rows[-1]["profile"] = "x" * (length - len(canonical_rows(rows)))
+    rows[-1]["profile"] = "x" * (length - len(canonical_json(rows)))
     return rows
 
 

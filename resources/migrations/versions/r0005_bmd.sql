@@ -204,15 +204,17 @@ CREATE TABLE bmd.probe_stat_results (
 );
 
 CREATE TABLE bmd.gene_bmds (
-    bmd_result_id BIGINT NOT NULL REFERENCES bmd.bmd_results(id) ON DELETE CASCADE,
-    gene          VARCHAR(255) NOT NULL,
-    probes        INTEGER NOT NULL,
-    bmd           DOUBLE PRECISION,
-    bmdl          DOUBLE PRECISION,
-    bmdu          DOUBLE PRECISION,
-    direction     SMALLINT,
-    fold_change   DOUBLE PRECISION,
-    fit_p_value   DOUBLE PRECISION,
+    bmd_result_id     BIGINT NOT NULL REFERENCES bmd.bmd_results(id) ON DELETE CASCADE,
+    gene              VARCHAR(255) NOT NULL,
+    symbol            VARCHAR(255),
+    bmd               DOUBLE PRECISION,
+    bmdl              DOUBLE PRECISION,
+    bmdu              DOUBLE PRECISION,
+    direction         VARCHAR(10),
+    fold_change       DOUBLE PRECISION,
+    fit_p_value       DOUBLE PRECISION,
+    probe_correlation DOUBLE PRECISION,
+    probes            TEXT[],
     PRIMARY KEY (bmd_result_id, gene)
 );
 
@@ -250,10 +252,11 @@ CREATE TABLE bmd.points_of_departure (
     bmd_result_id BIGINT NOT NULL REFERENCES bmd.bmd_results(id) ON DELETE CASCADE,
     method        VARCHAR(100) NOT NULL,
     value         DOUBLE PRECISION,
+    bmdl          DOUBLE PRECISION,
     lower         DOUBLE PRECISION,
     upper         DOUBLE PRECISION,
-    n             INTEGER,
-    note          TEXT,
+    genes         BIGINT,
+    basis         TEXT,
     PRIMARY KEY (bmd_result_id, method)
 );
 
