@@ -272,7 +272,7 @@ class BmdStore(dg.ConfigurableResource):  # type: ignore[type-arg]
         parquet: bytes,
         transaction: "psycopg.Connection[Any] | None" = None,
     ) -> Saved:
-        """Make fits the partition's current ones; the same bytes of the same identity are not written twice.
+        """Make fits the partition's current ones; where fits of the same identity stand, they stay.
 
         Args:
             partition_key: the experiment.
@@ -283,17 +283,16 @@ class BmdStore(dg.ConfigurableResource):  # type: ignore[type-arg]
         Raises:
             dagster.Failure: the experiment was replaced meanwhile.
         """
-        fits_hash = hashlib.sha256(parquet).hexdigest()
         with self.writing(partition_key, transaction) as connection:
             experiment = self._same_experiment(connection, partition_key, fits.upstream.get("experiment_id"))
             prefilter_id = fits.upstream.get("prefilter_id")
             row = connection.execute(
                 """
                 SELECT id, fits_s3_key FROM bmd.model_fits
-                WHERE partition_key = %s AND superseded_at IS NULL AND experiment_id = %s AND fits_hash = %s
-                  AND identity = %s AND prefilter_id IS NOT DISTINCT FROM %s
+                WHERE partition_key = %s AND superseded_at IS NULL AND experiment_id = %s AND identity = %s
+                  AND prefilter_id IS NOT DISTINCT FROM %s
                 """,
-                (partition_key, experiment.id, fits_hash, fits.identity, prefilter_id),
+                (partition_key, experiment.id, fits.identity, prefilter_id),
             ).fetchone()
             if row is not None:
                 return Saved(row[0], False, len(parquet), row[1])
@@ -310,7 +309,7 @@ class BmdStore(dg.ConfigurableResource):  # type: ignore[type-arg]
                 "name": fits.name,
                 "analysis_info": _json(fits.analysis_info),
                 "fits_s3_key": key,
-                "fits_hash": fits_hash,
+                "fits_hash": hashlib.sha256(parquet).hexdigest(),
                 "num_probes": fits.probes,
                 "num_fits": fits.table.num_rows,
                 "identity": fits.identity,

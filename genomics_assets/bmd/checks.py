@@ -19,6 +19,8 @@ JANITOR = dg.AssetKey(["bmd", "storage_janitor"])
 
 LEAST_COVERAGE = 0.5
 MOST_CONSTANT = 0.5
+# A curve along whose ridge the likelihood is flat may hide its maximum from a search; more than that is an error of ours.
+MOST_OFF_PROFILE = 0.05
 
 
 @dg.asset_check(asset=MATRIX, partitions_def=experiment_partitions)
@@ -75,8 +77,10 @@ def limits_on_profile(context: dg.AssetCheckExecutionContext, bmd_store: BmdStor
 
     probes, fits = ModelFits.from_table(bmd_store.expect_fits(context.partition_key).table)
     found = limits_off_profile(fits, probes)
+    few = found.wrong <= MOST_OFF_PROFILE * found.checked
     return dg.AssetCheckResult(
         passed=not found.wrong,
+        severity=dg.AssetCheckSeverity.WARN if few else dg.AssetCheckSeverity.ERROR,
         description=f"{found.wrong} of {found.checked} limits are not at deviance {fits.settings.quantile:.4f} ± 0.02",
         metadata={
             "limits": found.checked,

@@ -16,7 +16,7 @@ import numpy as np
 
 from genomics_assets.bmd.design import LOG_BASES
 from genomics_assets.bmd.fitting import FitFlag, ModelFits
-from genomics_assets.bmd.models import MODELS
+from genomics_assets.bmd.models import MODELS, model_mean
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,7 +27,8 @@ LIKELIHOOD_TOLERANCE = 0.01
 
 # Shapes whose profile is checked; the other polynomials have a sign for each coefficient.
 PROFILED = ("hill", "power", "linear", "exp4", "exp5")
-_STEPS = (60, 40)
+_STEPS = (240, 80)
+_STARTS = 4
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ def profile_deviance(fits: ModelFits, row: int, model: int, bmd: float) -> float
     values = profile.log_likelihood(points)
     best = float(values.max())
     if axes:
-        for start in points[np.argsort(-values)[:3]]:
+        for start in points[np.argsort(-values)[:_STARTS]]:
             found = minimize(
                 lambda theta: -float(profile.log_likelihood(theta[None])[0]),
                 start,
@@ -162,6 +163,7 @@ class _Profile:
     @classmethod
     def of(cls, fits: ModelFits, row: int, name: str, bmd: float) -> _Profile:
         scaled = fits.doses / fits.doses[-1]
+        ends = model_mean(name, fits.parameters[row, fits.models.index(name)], fits.doses[[0, -1]])
         bmr = fits.settings.bmr
         kind, change = "sd", bmr.factor
         if bmr.type == "relative":
@@ -185,7 +187,8 @@ class _Profile:
             means=fits.group_means[row],
             within=float(fits.within[row].sum()),
             bmd=bmd / float(fits.doses[-1]),
-            sign=float(fits.direction[row]),
+            # Of the curve, for some models may go against the direction of the means.
+            sign=1.0 if ends[1] >= ends[0] else -1.0,
             change=change,
             kind=kind,
             bounds=bounds,
