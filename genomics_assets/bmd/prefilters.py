@@ -14,7 +14,7 @@ control probes; drop by fold change; find NOTEL and LOTEL, the highest dose with
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -137,6 +137,16 @@ class PrefilterResults:
     def kept(self) -> NDArray[np.bool_]:
         """(P,): which probes go on."""
         return np.asarray(self.outcome == PrefilterOutcome.KEPT)
+
+    def take(self, rows: NDArray[Any]) -> PrefilterResults:
+        """The results of some probes, by index or by mask; as they were corrected among all of them."""
+        arrays: dict[str, Any] = {}
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if f.name == "doses" or not isinstance(value, np.ndarray | list):
+                continue
+            arrays[f.name] = value[rows] if isinstance(value, np.ndarray) else np.array(value, object)[rows].tolist()
+        return replace(self, **arrays)
 
     def table(self, probe_ids: Sequence[str]) -> pa.Table:
         """One row for each probe: the columns of `prefilter_result_details`, `kept` and `outcome`."""
