@@ -7,8 +7,8 @@ control probes; drop by fold change; find NOTEL and LOTEL, the highest dose with
 - `williams`: two-sided trend test of Williams (1971), with permutations shared by all probes in place of its tables.
 - `oriogen`: order-restricted inference after Peddada et al. (2003): the best of the monotone and the one-turn profiles,
   with a bootstrap p-value. BMDExpress-3's own implementation is closed; this one agrees in purpose, not in every digit.
-- `curve_fit`: the models of `fitting` are fitted, and a probe stays when one converges with a BMD up to the highest dose
-  and its test of fit does not speak against it.
+- `curve_fit`: the models of `fitting` are fitted, and a probe stays when one converges with a BMD up to the highest dose.
+  Its p-value is that of the fit; it tells how good the curve is and drops nothing.
 """
 
 from __future__ import annotations
@@ -53,6 +53,8 @@ class PrefilterOutcome(IntEnum):
     P_VALUE = 3
     CONTROL_PROBE = 4
     FOLD_CHANGE = 5
+    NO_CURVE = 6
+    """No model converged with a BMD up to the highest dose."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class PrefilterSettings:
 
     Attributes:
         method: the test.
-        p_value_cutoff: probes at or above it are dropped (`curve_fit`: those below it); 9999 keeps all.
+        p_value_cutoff: probes at or above it are dropped; 9999 keeps all. Not of the curve fit.
         use_multiple_testing_correction: whether the cutoff is held against the corrected p-value.
         filter_out_control_genes: whether probes named AFFX... are dropped.
         fold_change: the least largest fold change, in size; None for no such filter.
@@ -238,15 +240,16 @@ def prefilter(
     best = _largest(fold_changes)
     p_lotel = notel_lotel_p_values(design, responses, settings)
     notel, lotel = notel_lotel(design, fold_changes, p_lotel, settings)
-    corrected = settings.use_multiple_testing_correction and settings.method != "curve_fit"
-    decisive = adjusted if corrected else test.p_value
+    decisive = adjusted if settings.use_multiple_testing_correction else test.p_value
     outcome = np.full(len(responses), PrefilterOutcome.KEPT, np.int8)
     if settings.fold_change is not None:
         outcome[~(np.abs(best) >= settings.fold_change)] = PrefilterOutcome.FOLD_CHANGE
     if settings.filter_out_control_genes:
         outcome[[name.startswith(CONTROL_PREFIX) for name in probe_ids]] = PrefilterOutcome.CONTROL_PROBE
-    if settings.p_value_cutoff < _NO_CUTOFF:
-        outcome[_fails(decisive, settings)] = PrefilterOutcome.P_VALUE
+    if settings.method == "curve_fit":
+        outcome[np.isnan(test.more["bmd"])] = PrefilterOutcome.NO_CURVE
+    elif settings.p_value_cutoff < _NO_CUTOFF:
+        outcome[decisive >= settings.p_value_cutoff] = PrefilterOutcome.P_VALUE
         outcome[np.isnan(decisive)] = PrefilterOutcome.NOT_TESTABLE
     outcome[~candidates] = PrefilterOutcome.NOT_IN_UPSTREAM
     return PrefilterResults(
@@ -265,13 +268,6 @@ def prefilter(
         lotel_dose=lotel,
         **test.more,
     )
-
-
-def _fails(p_values: NDArray[np.float64], settings: PrefilterSettings) -> NDArray[np.bool_]:
-    # The other tests speak against no response, this one against the curve.
-    if settings.method == "curve_fit":
-        return np.asarray(p_values < settings.p_value_cutoff)
-    return np.asarray(p_values >= settings.p_value_cutoff)
 
 
 def _run_test(
