@@ -157,6 +157,7 @@ class ModelFits:
         log_likelihood: (P, M) float64, with its constant.
         sigma: (P, M) float64.
         parameters: (P, M, 5) float64, see `Model.parameters`; doses in their own unit.
+        stated_p_value: (P, M) of the fits, where an engine states them itself.
     """
 
     settings: FitSettings
@@ -175,6 +176,7 @@ class ModelFits:
     log_likelihood: NDArray[np.float64]
     sigma: NDArray[np.float64]
     parameters: NDArray[np.float64] = field(repr=False)
+    stated_p_value: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.bmd)
@@ -206,6 +208,8 @@ class ModelFits:
         """(P, M): likelihood ratio test of the model against a mean of its own for each dose (BMDS, test 4)."""
         from scipy.special import chdtrc
 
+        if self.stated_p_value is not None:
+            return self.stated_p_value
         degrees = self.doses.size + 1 - self.parameters_counted(compat)
         within = self.within.sum(axis=1)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -216,7 +220,8 @@ class ModelFits:
     def take(self, rows: NDArray[Any]) -> ModelFits:
         """The fits of some probes: indices or a mask."""
         whole = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(self, **{name: whole[name][rows] for name in _BY_PROBE})
+        taken = {name: whole[name][rows] for name in _BY_PROBE if whole[name] is not None}
+        return replace(self, **taken)
 
     def table(self, probe_ids: Sequence[str]) -> pa.Table:
         """One row for each probe and model, probes in order; settings and doses are in the schema's metadata.
@@ -252,6 +257,7 @@ class ModelFits:
             "log_transformation": self.log_transformation,
             "doses": self.doses.tolist(),
             "group_sizes": self.group_sizes.tolist(),
+            "p_values_are_stated": self.stated_p_value is not None,
         }
         table = pa.table(columns)
         return table.replace_schema_metadata({"bmd_fits": json.dumps(about, sort_keys=True)})
@@ -291,6 +297,7 @@ class ModelFits:
             flags=numbers("flags", np.uint8),
             bounded=numbers("bounded", np.int8),
             parameters=numbers("parameters", np.float64, MOST_PARAMETERS),
+            stated_p_value=numbers("fit_p_value", np.float64) if said["p_values_are_stated"] else None,
             **values,
         )
         return table["probe_id"].to_pylist()[::models], fits
@@ -298,7 +305,7 @@ class ModelFits:
 
 _BY_PROBE = (
     "group_means", "within", "probe_flags", "direction", "flags", "bounded", "bmd", "bmdl", "bmdu", "log_likelihood",
-    "sigma", "parameters",
+    "sigma", "parameters", "stated_p_value",
 )  # fmt: skip
 
 
@@ -328,7 +335,7 @@ def fit_models(
     finite = np.isfinite(responses).all(axis=1)
     usable = np.where(finite[:, None], responses, 0)
     means, within = design.group_means(usable)
-    probe_flags = _probe_flags(design, usable, within, finite)
+    probe_flags = probe_flags_of(design, usable, within, finite)
     fitted = (probe_flags & (ProbeFlag.CONSTANT | ProbeFlag.NOT_FINITE)) == 0
     direction = design.shift(means) if settings.compat == "bmds" else design.trend(means)
     found, flags, bounded = _fit_all(
@@ -473,7 +480,7 @@ def _polynomial_tables(
     return basis, triangle, terms
 
 
-def _probe_flags(
+def probe_flags_of(
     design: Design, responses: NDArray[np.floating], within: NDArray[np.float64], finite: NDArray[np.bool_]
 ) -> NDArray[np.uint8]:
     flags = np.zeros(len(responses), np.uint8)
