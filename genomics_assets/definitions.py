@@ -5,11 +5,19 @@ A domain is a package and one entry in `DOMAINS`.
 
 import dagster as dg
 
+<<<<<<< HEAD
 from genomics_assets import bmd, variants
 from resources import default_resources
 from sensors.maintenance import maintenance, maintenance_nightly
 
 DOMAINS = (variants, bmd)
+=======
+from genomics_assets import jobs, variants
+from resources import default_resources
+from sensors.maintenance import maintenance, maintenance_nightly
+
+DOMAINS = (variants, jobs)
+>>>>>>> ledger
 
 
 def build_definitions(**overrides: object) -> dg.Definitions:

@@ -15,6 +15,9 @@ from typing import Literal
 # Dagster keeps partition keys and run keys in B-tree indexes of Postgres, whose entries end at 2,704 bytes.
 MAX_KEY_BYTES = 1000
 
+# What the only drop of a kind is called whose drop is its whole folder.
+WHOLE_TREE = "tree"
+
 UNFINISHED_ENDINGS = (".part", ".partial", ".tmp", ".filepart", ".crdownload", "~")
 
 
@@ -28,7 +31,8 @@ class DropKind:
         endings: endings of the files that carry the data, in any case; a longer one wins. For folders: a folder
             without any such file is not a drop; empty: any file will do.
         sidecar_endings: endings that, after a file's name without its own ending, make a sidecar of it.
-        unit: `file`: each file is a drop, at any depth. `folder`: all files below a folder are one drop.
+        unit: `file`: each file is a drop, at any depth. `folder`: all files below a folder are one drop. `tree`: all
+            files below the kind's own folder are the one drop that it has.
         depth: for folders: how many levels below `folder` the drops are.
     """
 
@@ -36,7 +40,7 @@ class DropKind:
     folder: str
     endings: tuple[str, ...] = ()
     sidecar_endings: tuple[str, ...] = ()
-    unit: Literal["file", "folder"] = "file"
+    unit: Literal["file", "folder", "tree"] = "file"
     depth: int = 0
 
     def __post_init__(self) -> None:
@@ -44,7 +48,7 @@ class DropKind:
             raise ValueError(
                 f"drop kind {self.name!r}: a folder is found at a depth of at least 1, not {self.depth}"
             )
-        if self.unit == "file" and not self.endings:
+        if self.unit != "folder" and not self.endings:
             raise ValueError(f"drop kind {self.name!r}: files are told by their endings, and none is given")
 
     def ending_of(self, path: str) -> str | None:
@@ -74,7 +78,7 @@ class Drop:
         uri: where it is, as `storable` writes it: an absolute path, or `s3://bucket/key`.
         size: bytes, sidecars not counted.
         fingerprint: changes with the size, the modification time (S3: the ETag) or the set of its files.
-        sidecars: where its sidecars are, or for a folder all of its files.
+        sidecars: where its sidecars are, or for a folder or a tree all of its files.
     """
 
     kind: DropKind
@@ -218,7 +222,7 @@ def gather(kind: DropKind, entries: Iterable[Entry]) -> tuple[list[Found], list[
             odd.append(Oddity(entry.path, "its name leads out of the folder"))
         elif not any(is_ignored(segment) for segment in entry.path.split("/")):
             usable.append(entry)
-    found, more_odd = (_files if kind.unit == "file" else _folders)(kind, usable)
+    found, more_odd = {"file": _files, "folder": _folders, "tree": _tree}[kind.unit](kind, usable)
     return sorted(found, key=lambda f: f.path), odd + more_odd
 
 
@@ -271,9 +275,19 @@ def _folders(kind: DropKind, entries: list[Entry]) -> tuple[list[Found], list[Od
         if kind.endings and not any(kind.ending_of(entry.path) for entry in files):
             odd.append(Oddity(folder, f"holds none of {kind.describe()}"))
             continue
-        size = sum(entry.size for entry in files)
-        found.append(Found(folder, size, f"{size}-{_digest(files)}", tuple(entry.path for entry in files)))
+        found.append(_whole(folder, files))
     return found, odd
+
+
+def _tree(kind: DropKind, entries: list[Entry]) -> tuple[list[Found], list[Oddity]]:
+    if not any(kind.ending_of(entry.path) for entry in entries):
+        return [], [Oddity(entry.path, f"there is none of {kind.describe()} beside it") for entry in entries]
+    return [_whole(WHOLE_TREE, sorted(entries, key=lambda entry: entry.path))], []
+
+
+def _whole(path: str, files: list[Entry]) -> Found:
+    size = sum(entry.size for entry in files)
+    return Found(path, size, f"{size}-{_digest(files)}", tuple(entry.path for entry in files))
 
 
 def _fingerprint(entry: Entry, sidecars: list[Entry]) -> str:

@@ -113,7 +113,7 @@ class InboxResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         return Drop(
             kind,
             partition_key,
-            self.uri(kind, found.path),
+            f"{self.root}/{storable(kind.folder)}" if kind.unit == "tree" else self.uri(kind, found.path),
             found.size,
             found.fingerprint,
             tuple(self.uri(kind, member) for member in found.members),
@@ -162,6 +162,8 @@ class InboxResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def _found(self, kind: DropKind, wanted: str, path: str | None) -> Found | None:
         """The drop at `path`, or without one the drop that suits the key `wanted` best."""
+        if kind.unit == "tree":
+            return next(iter(gather(kind, self._place.below(kind.folder))[0]), None)
         if kind.unit == "folder":
             below = self._place.below(f"{kind.folder}/{wanted}")
             return next(iter(gather(kind, _moved(below, wanted))[0]), None)

@@ -28,7 +28,7 @@ class LocalRunLauncher(DefaultRunLauncher):
 
     def check_run_worker_health(self, run: "DagsterRun") -> CheckRunHealthResult:
         """Whether the process that works on a run is there."""
-        worker = self._worker(run)
+        worker = worker_of_run(self._instance, run.run_id)
         if worker is None:
             # It has not said its number yet; the start timeout watches over that.
             return CheckRunHealthResult(WorkerStatus.RUNNING)
@@ -39,14 +39,15 @@ class LocalRunLauncher(DefaultRunLauncher):
             WorkerStatus.FAILED, f"the process of the run (pid {process}) is gone", run_worker_id=str(process)
         )
 
-    def _worker(self, run: "DagsterRun") -> tuple[int, float] | None:
-        """Number and announcement time of the run's last process."""
-        records = self._instance.get_records_for_run(
-            run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT, ascending=False
-        ).records
-        return next(
-            _announcements((r.event_log_entry.message, r.event_log_entry.timestamp) for r in records), None
-        )
+
+def worker_of_run(instance: dg.DagsterInstance, run_id: str) -> tuple[int, float] | None:
+    """Number and announcement time of the run's last process; None before it has said its number."""
+    records = instance.get_records_for_run(
+        run_id, of_type=dg.DagsterEventType.ENGINE_EVENT, ascending=False
+    ).records
+    return next(
+        _announcements((r.event_log_entry.message, r.event_log_entry.timestamp) for r in records), None
+    )
 
 
 def _announcements(messages: Iterable[tuple[str, float]]) -> Iterator[tuple[int, float]]:

@@ -17,6 +17,7 @@ from genomics_assets.drops import storable
 from genomics_assets.input_error import InputError
 from resources.drop_ledger import DropLedgerError, DropLedgerResource, LedgerSession, Request
 from resources.inbox import InboxError, InboxResource
+from resources.jobs import JobLedger
 from sensors.file_drops import (
     DRAIN_TAG,
     FileDropSensorDefinition,
@@ -28,6 +29,7 @@ from sensors.file_drops import (
     run_request,
     run_tags,
 )
+from sensors.jobs import care_for_jobs
 
 # A file that still changes after so many looks is being written by something slow; the next drain takes it.
 PATIENCE_LOOKS = 20
@@ -65,13 +67,17 @@ def drain(
             url=inbox, s3_endpoint_url=configured.s3_endpoint_url, drop_ledger=configured.drop_ledger
         )
     sensors = [s for s in definitions.sensors or [] if isinstance(s, FileDropSensorDefinition)]
-    opened = {key: resources[key] for key in ("inbox", "drop_ledger")}
+    ledgers = {key for key, resource in resources.items() if isinstance(resource, JobLedger)}
+    needed = {"inbox", "drop_ledger", *ledgers}.union(
+        *(s.job_opener.resource_keys for s in sensors if s.job_opener)
+    )
+    opened = {key: resources[key] for key in needed}
     status = 0
     with dg.build_resources(opened, instance=instance) as ready:
+        # There may be no daemon that would.
+        care_for_jobs([getattr(ready, key) for key in sorted(ledgers)], instance)
         for sensor in sensors:
-            work = _KindDrain(
-                definitions, instance, sensor, ready.inbox, ready.drop_ledger, resources["inbox"], out
-            )
+            work = _KindDrain(definitions, instance, sensor, ready, resources["inbox"], out)
             try:
                 status = max(status, work.run())
             except (InboxError, DropLedgerError) as error:
@@ -91,8 +97,7 @@ class _KindDrain:
         definitions: dg.Definitions,
         instance: dg.DagsterInstance,
         sensor: FileDropSensorDefinition,
-        inbox: InboxResource,
-        ledger: DropLedgerResource,
+        resources: Any,
         inbox_of_runs: Any,
         out: Out,
     ) -> None:
@@ -100,8 +105,9 @@ class _KindDrain:
         self.instance = instance
         self.sensor = sensor
         self.kind = sensor.drop_kind
-        self.inbox = inbox
-        self.ledger = ledger
+        self.resources = resources
+        self.inbox: InboxResource = resources.inbox
+        self.ledger: DropLedgerResource = resources.drop_ledger
         self.inbox_of_runs = inbox_of_runs
         self.out = out
         self.name = f"{socket.gethostname()}:{os.getpid()}"
@@ -178,6 +184,8 @@ class _KindDrain:
             raise
 
     def _load(self, request: Request) -> None:
+        if self.sensor.job_opener is not None:
+            self.sensor.job_opener.open_all(self.resources, [request])
         asked = run_request(self.kind, request)
         started = time.monotonic()
         result = self.definitions.resolve_job_def(self.sensor.drop_job.name).execute_in_process(

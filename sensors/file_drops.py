@@ -6,7 +6,7 @@ cursor does not name never got through, and is asked for again under the same ru
 """
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,12 +25,37 @@ KIND_TAG = "drop/kind"
 DRAIN_TAG = "drop/drain"
 
 
+@dataclass(frozen=True)
+class JobOpener:
+    """Opens the job of a drop in its ledger when the drop's run is asked for.
+
+    Args:
+        open: gets resources by attribute, and the request; opening twice must do no harm. What it raises holds
+            nothing up: the run itself opens the job where it is not open.
+        resource_keys: the resources that it needs.
+    """
+
+    open: Callable[[Any, Request], object]
+    resource_keys: frozenset[str]
+
+    def open_all(self, resources: Any, requests: Sequence[Request]) -> list[str]:
+        """Open the jobs of these requests; returns what went wrong, by partition."""
+        problems = []
+        for request in requests:
+            try:
+                self.open(resources, request)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the file must be taken
+                problems.append(f"{request.partition_key}: its job was not opened ({type(error).__name__})")
+        return problems
+
+
 class FileDropSensorDefinition(dg.SensorDefinition):
     """A sensor that knows what it looks for, so that `drain` can do its work without a daemon."""
 
     drop_kind: DropKind
     drop_job: Any
     drop_partitions: dg.DynamicPartitionsDefinition
+    job_opener: JobOpener | None
 
 
 @dataclass(frozen=True)
@@ -72,6 +97,7 @@ def file_drop_sensor(
     job: Any,
     partitions_def: dg.DynamicPartitionsDefinition,
     minimum_interval_seconds: int = 5,
+    job_opener: JobOpener | None = None,
 ) -> dg.SensorDefinition:
     """A sensor that asks for one run of `job` for each dropped file, and for each new version of it.
 
@@ -82,6 +108,7 @@ def file_drop_sensor(
         job: a job whose assets are partitioned by `partitions_def`.
         partitions_def: gets a partition for each new drop.
         minimum_interval_seconds: time between two looks.
+        job_opener: opens a job in a ledger for each run that is asked for.
     """
 
     def evaluate_tick(context: dg.SensorEvaluationContext) -> dg.SensorResult:
@@ -104,6 +131,9 @@ def file_drop_sensor(
             )
         if not tick.requests:
             return dg.SensorResult(skip_reason=tick.describe(minimum_interval_seconds), cursor=context.cursor)
+        if job_opener is not None:
+            for problem in job_opener.open_all(context.resources, tick.requests):
+                context.log.warning(problem)
         return dg.SensorResult(
             run_requests=[run_request(kind, request) for request in tick.requests],
             dynamic_partitions_requests=[
@@ -120,11 +150,13 @@ def file_drop_sensor(
         job=job,
         minimum_interval_seconds=minimum_interval_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        required_resource_keys={"inbox", "drop_ledger"},
+        required_resource_keys={"inbox", "drop_ledger"}
+        | (set() if job_opener is None else job_opener.resource_keys),
         description=f"Takes what is dropped into the inbox's folder {kind.folder} ({kind.describe()}): new files, and "
         "files with new bytes, once size and modification time held still over two looks.",
     )
     sensor.drop_kind, sensor.drop_job, sensor.drop_partitions = kind, job, partitions_def
+    sensor.job_opener = job_opener
     return sensor
 
 

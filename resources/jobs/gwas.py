@@ -179,6 +179,7 @@ class GwasCollection:
             document.get("run_key"),
             document.get("run_id"),
             document.get("attempt") or 1,
+            document.get("worker"),
             (_now() - created).total_seconds() if created else 0.0,
         )
 

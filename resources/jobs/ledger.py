@@ -20,8 +20,9 @@ from genomics_assets.jobs.endings import EndingKind, JobEnding, ending_of
 from genomics_assets.jobs.states import JobState
 from resources.inbox import InboxError
 from resources.jobs.keeper import JobKeeper
-from resources.jobs.liveness import lock_name, lost_worker
+from resources.jobs.liveness import lock_name, lost_worker, server_is_settled
 from resources.jobs.log_lines import Level
+from resources.jobs.orphans import die_with_run_worker, process_is_gone
 from resources.jobs.store import (
     Closing,
     JobClosedError,
@@ -206,18 +207,20 @@ class JobLedger(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def reap(self) -> list[ClosedJob]:
         """Fail every running job whose worker is gone; live ones are never touched, however many reap at once."""
+        settled = server_is_settled(self.postgres)
+        running = [job for job in self.store.open_jobs() if job.state is JobState.RUNNING]
+        # Workers that just lost their connection with the server's restart are about to take their locks again.
+        suspects = [job for job in running if settled or process_is_gone(job.worker, socket.gethostname())]
+        return [closed for job in suspects if (closed := self._reap(job))]
+
+    def _reap(self, job: StoredJob) -> ClosedJob | None:
         ending = JobEnding(
             EndingKind.WORKER_LOST, "the process that worked on this job is gone; run it again"
         )
-        reaped = []
-        for job in self.store.open_jobs():
-            if job.state is not JobState.RUNNING:
-                continue
-            with lost_worker(self.postgres, lock_name(self.store.name, job.id)) as is_lost:
-                closing = Closing(ending.state, ending=ending)
-                if is_lost and self.store.close(job.id, closing, [JobState.RUNNING]):
-                    reaped.append(ClosedJob(self.store.name, job.id, job.run_id, ending))
-        return reaped
+        with lost_worker(self.postgres, lock_name(self.store.name, job.id)) as is_lost:
+            if is_lost and self.store.close(job.id, Closing(ending.state, ending=ending), [JobState.RUNNING]):
+                return ClosedJob(self.store.name, job.id, job.run_id, ending)
+        return None
 
     # -- beginning -----------------------------------------------------------------------------------------------------
 
@@ -229,8 +232,8 @@ class JobLedger(dg.ConfigurableResource):  # type: ignore[type-arg]
         if joined is not None:
             return joined
         self._leave_ended_runs(context.instance)
-        origin = _origin(context)
-        job = self.begin(request, origin)
+        die_with_run_worker(context.instance, context.run_id)
+        job = self.begin(request, _origin(context))
         _running[self._place(context.run_id)] = job
         return job
 

@@ -64,7 +64,8 @@ class StoredJob:
     run_key: str | None
     run_id: str | None
     attempt: int
-    age: float = 0.0
+    worker: str | None
+    age: float
 
 
 @dataclass

@@ -163,14 +163,12 @@ class JobTable:
         with self.postgres.connection() as connection:
             rows = connection.execute(
                 sql.SQL(
-                    "SELECT id, status, run_key, run_id, attempt, "
+                    "SELECT id, status, run_key, run_id, coalesce(attempt, 1), worker, "
                     "coalesce(extract(epoch FROM clock_timestamp() - created_at)::float8, 0) FROM {} WHERE {}"
                 ).format(self._table, sql.SQL(condition)),
                 parameters,
             ).fetchall()
-        return [
-            StoredJob(row[0], self.words.state(row[1]), row[2], row[3], row[4] or 1, row[5]) for row in rows
-        ]
+        return [StoredJob(row[0], self.words.state(row[1]), *row[2:]) for row in rows]
 
 
 def refusal_is_closed_job(error: psycopg.Error) -> bool:

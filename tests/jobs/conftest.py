@@ -1,24 +1,25 @@
 """The three ledgers against real servers, and one asset that works on a job."""
 
+import multiprocessing
 import os
-import subprocess
-import sys
 import uuid
 from collections.abc import Callable, Iterator
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import psycopg
 import pytest
-from ledger_bench import LEDGERS, ledger_named, request_named
+from ledger_bench import LEDGERS, ledger_named, request_named, work
 
 from genomics_assets.jobs.states import JobState
 from resources.jobs import JobLedger, JobOrigin
 from resources.postgres import PostgresResource
 
-ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
+# Workers are forked from one process that has imported everything and has no threads.
+FORKS = multiprocessing.get_context("forkserver")
 
 
 class Bench:
@@ -92,29 +93,28 @@ class Bench:
 
 
 class Worker:
-    """A process that works on a job (see `ledger_bench.main`); it says `running` when it has begun."""
+    """A process that works on a job (see `ledger_bench.work`); it says `running` when it has begun."""
 
     def __init__(self, bench: Bench, run_key: str, what: str) -> None:
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(HERE)])}
-        environment |= {f"BENCH_{name.upper()}": place for name, place in bench.places.items()}
-        self.process = subprocess.Popen(
-            [sys.executable, "-u", "-m", "ledger_bench", bench.name, run_key, what],
-            env=environment, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True, start_new_session=True,
-        )  # fmt: skip
+        self._pipe, theirs = FORKS.Pipe()
+        self.process = FORKS.Process(target=work, args=(bench.name, bench.places, run_key, what, theirs))
+        self.process.start()
+        theirs.close()
         assert self.says() == "running"
 
     def says(self) -> str:
-        assert self.process.stdout is not None
-        return self.process.stdout.readline().strip()
+        """Its next word; nothing where it has ended."""
+        try:
+            return str(self._pipe.recv())
+        except EOFError:
+            return ""
 
     def tell(self, word: str = "on") -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"{word}\n")
-        self.process.stdin.flush()
+        self._pipe.send(word)
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.wait()
+        self.process.join()
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +138,15 @@ def places(postgres_url: str, mongo_url: str, tmp_path_factory: pytest.TempPathF
 def module_instance() -> Iterator[dg.DagsterInstance]:
     with dg.DagsterInstance.ephemeral() as instance:
         yield instance
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forks() -> None:
+    """The process that workers are forked from; it finds modules by PYTHONPATH alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(map(str, [HERE.parents[1], HERE])))
+        FORKS.set_forkserver_preload(["ledger_bench"])
+        forkserver.ensure_running()
 
 
 @pytest.fixture(params=LEDGERS)

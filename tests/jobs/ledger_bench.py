@@ -1,4 +1,4 @@
-"""The ledgers by name, for tests and for the processes that tests start: `python -m ledger_bench <ledger> <key> <what>`."""
+"""The ledgers by name, for tests and for the processes that tests start."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import os
 import sys
 import time
 from typing import Any
+
+# What the ledgers import when they are used, so that forks have it.
+import psycopg_pool  # noqa: F401
+import pymongo  # noqa: F401
 
 from resources.jobs import BmdJobs, BmdRequest, ComsaJobs, ComsaRequest, GwasJobs, GwasRequest, JobOrigin
 from resources.mongo import MongoResource
@@ -34,22 +38,19 @@ def request_named(name: str) -> Any:
     return GwasRequest("ada", "height", "linear", {"maf_threshold": 0.01, "num_threads": 2})
 
 
-def main(name: str, run_key: str, what: str) -> None:
-    """Take up a job, say so, and `wait` for a word; then `complete` it, or `write` to it."""
-    ledger = ledger_named(
-        name, {p: os.environ[f"BENCH_{p.upper()}"] for p in ("postgres", "mongo", "objects")}
+def work(name: str, places: dict[str, str], run_key: str, what: str, pipe: Any) -> None:
+    """Take up a job, say so, and wait for a word; then go on with the job and complete it, or sleep."""
+    # No traceback of a worker that is meant to fail.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+    job = ledger_named(name, places).begin(
+        request_named(name), JobOrigin(run_key, "partition", f"run of {os.getpid()}")
     )
-    job = ledger.begin(request_named(name), JobOrigin(run_key, "partition", f"run of {os.getpid()}"))
     job.log("began", "warning")
-    print("running")
-    word = sys.stdin.readline().strip()
+    pipe.send("running")
+    word = pipe.recv()
     if what == "wait":
         time.sleep(60)
     job.log(f"heard {word}", "warning")
     with job.completion():
         pass
-    print("completed")
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+    pipe.send("completed")

@@ -35,6 +35,7 @@ CREATE TABLE comsa.jobs (
     rerun_of         uuid REFERENCES comsa.jobs (id) ON DELETE SET NULL,
     worker           text,
     retention_until  timestamptz,
+    legacy_sha256    char(64),
     CONSTRAINT valid_status CHECK (status IN ('pending', 'running', 'completed', 'failed'))
 );
 CREATE INDEX idx_jobs_status ON comsa.jobs (status);
@@ -63,6 +64,7 @@ COMMENT ON COLUMN comsa.jobs.attempt IS 'Counts the attempts with one run_key, f
 COMMENT ON COLUMN comsa.jobs.rerun_of IS 'The attempt before this one';
 COMMENT ON COLUMN comsa.jobs.worker IS 'Host and process that work on it, or did';
 COMMENT ON COLUMN comsa.jobs.retention_until IS 'When the job and its files may be deleted; NULL: never by itself';
+COMMENT ON COLUMN comsa.jobs.legacy_sha256 IS 'Of the JSON file of the file-based system that the job came from';
 
 CREATE TABLE comsa.job_logs (
     id        serial PRIMARY KEY,
