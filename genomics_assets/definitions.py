@@ -5,19 +5,11 @@ A domain is a package and one entry in `DOMAINS`.
 
 import dagster as dg
 
-<<<<<<< HEAD
-from genomics_assets import bmd, variants
+from genomics_assets import bmd, jobs, variants
 from resources import default_resources
 from sensors.maintenance import maintenance, maintenance_nightly
 
-DOMAINS = (variants, bmd)
-=======
-from genomics_assets import jobs, variants
-from resources import default_resources
-from sensors.maintenance import maintenance, maintenance_nightly
-
-DOMAINS = (variants, jobs)
->>>>>>> ledger
+DOMAINS = (variants, bmd, jobs)
 
 
 def build_definitions(**overrides: object) -> dg.Definitions:
