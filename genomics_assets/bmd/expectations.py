@@ -28,7 +28,7 @@ LIKELIHOOD_TOLERANCE = 0.01
 # Shapes whose profile is checked; the other polynomials have a sign for each coefficient.
 PROFILED = ("hill", "power", "linear", "exp4", "exp5")
 _STEPS = (240, 80)
-_STARTS = 4
+_STARTS = 3
 
 
 @dataclass(frozen=True)
