@@ -415,7 +415,7 @@ class BmdStore(dg.ConfigurableResource):  # type: ignore[type-arg]
         with self.writing(partition_key, transaction) as connection:
             project_id = self._same_result(connection, partition_key, result.bmd_result_id)
             kept, replaced = self._drop_changed(connection, table, result.bmd_result_id, forms)
-            for name in forms.keys() - kept.keys():
+            for name in [name for name in forms if name not in kept]:
                 file_id = next_id(connection, table)
                 keys = {
                     column: f"projects/{project_id}/{path.format(id=file_id)}"
