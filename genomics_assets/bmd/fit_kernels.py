@@ -62,7 +62,7 @@ class Plan(NamedTuple):
     basis: NDArray[np.float64]  # (16, 5, J): orthonormal under the group sizes, the constant first
     triangle: NDArray[np.float64]  # (16, 5, 5): inverse of R
     terms: NDArray[np.int64]  # (16, 5): the power of each column
-    goal: int
+    goals: NDArray[np.int64]  # (2,): `MAXIMUM`, and what the limits hold fixed
     change: float
     quantile: float
     restart: bool
@@ -507,12 +507,12 @@ def _signed_root(loss):  # type: ignore[no-untyped-def]
 def _limit(plan, kind, model, s, side, c, N, y, Syy, ssw, q, ymean, lbmd, t1, t2, F_hat, outward, sums, spare):  # type: ignore[no-untyped-def]
     """Where the profile leaves the confidence region, from the benchmark dose outward.
 
-    Newton on the signed root of the deviance, kept inside a bracket once there is one. With `restart`, a dose counts as
-    outside only when searches from the best points of the grid find no better optimum there.
+    Newton on the signed root of the deviance, kept inside a bracket once there is one. With `restart`, a limit counts only
+    when searches from the best points of the grid find no better optimum there; where they do, it goes on outward.
 
     Returns the log dose (NaN: none within reach), t1 and t2 there, and whether they are a better maximum than F_hat.
     """
-    goal = plan.goal
+    goal = plan.goals[1]
     sse, beta = sums
     work, values, starts = spare
     target = math.sqrt(plan.quantile)
@@ -524,7 +524,7 @@ def _limit(plan, kind, model, s, side, c, N, y, Syy, ssw, q, ymean, lbmd, t1, t2
             x = reach
         F, slope, a1, a2 = np.inf, 0.0, t1, t2
         r = 0.0
-        tries, trial = 1, 0
+        tries, trial, best_trial = 1, 0, 0
         b1, b2 = t1, t2
         while trial < tries:
             if kind == POLYNOMIAL:
@@ -536,9 +536,12 @@ def _limit(plan, kind, model, s, side, c, N, y, Syy, ssw, q, ymean, lbmd, t1, t2
                     goal, kind, s, 0.0, c, plan.log_dose, plan.sizes, N, y, Syy, x, b1, b2, plan.bounds[model], work, 2e-6
                 )
             if F2 < F:
+                if F2 < F - 1e-4:
+                    best_trial = trial
                 F, slope, a1, a2 = F2, slope2, b1, b2
                 r = _signed_root(F - F_hat)
-            if trial == 0 and plan.restart and kind != POLYNOMIAL and r > target - _CLOSE_ENOUGH:
+            closed = abs(r - target) < _CLOSE_ENOUGH or (outer == outer and abs(outer - inner) < 1e-6)
+            if trial == 0 and closed and plan.restart and kind != POLYNOMIAL:
                 if goal == RELATIVE and not _is_centred(kind):
                     starts[0] = plan.points[model] // 2
                     tries = 2
@@ -552,13 +555,15 @@ def _limit(plan, kind, model, s, side, c, N, y, Syy, ssw, q, ymean, lbmd, t1, t2
             trial += 1
         if F < F_hat - 1e-3:
             return np.nan, a1, a2, True
-        if abs(r - target) < _CLOSE_ENOUGH or (outer == outer and abs(outer - inner) < 1e-6):
+        if closed and (best_trial == 0 or abs(r - target) < _CLOSE_ENOUGH):
             return x, a1, a2, False
         if r < target:
             if x == reach:
                 return np.nan, a1, a2, False
             # The next search starts from here: beyond the limit the best curve may be of another kind.
             inner, t1, t2 = x, a1, a2
+            if best_trial > 0:
+                outer, step = np.nan, 0.1
         else:
             outer = x
         steep = outward * slope / r if r > 1e-3 else 0.0
@@ -574,11 +579,12 @@ def _limit(plan, kind, model, s, side, c, N, y, Syy, ssw, q, ymean, lbmd, t1, t2
 
 
 @_native
-def _curve_maximum(plan, kind, model, s, side, signed, N, y, Syy, q, spare, t1, t2, given):  # type: ignore[no-untyped-def]
-    """The maximum of the likelihood of one model with a shape: F, v, t1, t2; searched from t1, t2 if they are given."""
+def _curve_maximum(plan, kind, model, s, side, signed, N, y, Syy, q, spare, t1, t2, attempt):  # type: ignore[no-untyped-def]
+    """The maximum of the likelihood of one model with a shape: F, v, t1, t2; after the first attempt
+    searched from t1, t2."""
     work, values, starts = spare
     count = 1
-    if not given:
+    if attempt == 0:
         for g in range(plan.points[model]):
             total = 0.0
             for j in range(y.size):
@@ -589,10 +595,11 @@ def _curve_maximum(plan, kind, model, s, side, signed, N, y, Syy, q, spare, t1, 
         count = max(_choose_starts(values, plan.points[model], plan.columns[model], starts), 1)
     best, v, best1, best2 = np.inf, 0.0, t1, t2
     for k in range(count):
-        if not given:
+        if attempt == 0:
             t1, t2 = plan.grid[model, starts[k], 0], plan.grid[model, starts[k], 1]
         F, v2, _, t1, t2 = _minimise(
-            MAXIMUM, kind, s, signed, 0.0, plan.log_dose, plan.sizes, N, y, Syy, 0.0, t1, t2, plan.bounds[model], work, 1e-9
+            plan.goals[0], kind, s, signed, 0.0, plan.log_dose, plan.sizes, N, y, Syy, 0.0, t1, t2, plan.bounds[model],
+            work, 1e-9,
         )
         if F < best:
             best, v, best1, best2 = F, v2, t1, t2
@@ -626,15 +633,14 @@ def _fit_model(plan, model, rising, N, centred_y, raw_y, ssw, ymean, q, sums, sp
     side = 1 if s > 0 else 0
     signed = rising if centred and kind != POWER else 0.0
     y, Syy = centred_y if centred else raw_y
-    profile_y, profile_Syy = raw_y if plan.goal == RELATIVE or not centred else centred_y
+    profile_y, profile_Syy = raw_y if plan.goals[1] == RELATIVE or not centred else centred_y
     t1, t2, v, bounded, flags = 0.0, 0.0, 0.0, 0, 0
-    given = False
-    for _ in range(4):
+    for attempt in range(4):
         if kind == POLYNOMIAL:
             at, F = _polynomial_maximum(plan, model, rising, N, ssw, sse, beta)
             control = beta[at, 0]
         else:
-            F, v, t1, t2 = _curve_maximum(plan, kind, model, s, side, signed, N, y, Syy, q, spare, t1, t2, given)
+            F, v, t1, t2 = _curve_maximum(plan, kind, model, s, side, signed, N, y, Syy, q, spare, t1, t2, attempt)
             control = v
             if centred:
                 control = ymean
@@ -643,22 +649,23 @@ def _fit_model(plan, model, rising, N, centred_y, raw_y, ssw, ymean, q, sums, sp
                     control -= v * plan.sizes[j] * _shape(kind, s, plan.log_dose[j], t1, p)[0] / N
         sigma = math.exp(F / N - 0.5)
         change = plan.change
-        if plan.goal == SD:
+        if plan.goals[1] == SD:
             change *= sigma
-        elif plan.goal == RELATIVE:
+        elif plan.goals[1] == RELATIVE:
             change *= abs(control)
         if kind == POLYNOMIAL:
             lbmd, sign = _polynomial_log_bmd(beta[at], plan.terms[at], change)
             s = sign
         else:
             lbmd, sign = _log_bmd(kind, s, v, change, t1, t2), math.copysign(1.0, v) * (1.0 if centred else s)
-        row[:] = np.nan
+        for k in range(row.size):
+            row[k] = np.nan
         row[LOG_LIKELIHOOD], row[SIGMA] = -F - 0.5 * N * math.log(2 * math.pi), sigma
         flags, better = 0, False
         if -30 < lbmd < 12:
             row[BMD] = math.exp(lbmd)
             c = sign * plan.change
-            if plan.goal == RELATIVE and control < 0:
+            if plan.goals[1] == RELATIVE and control < 0:
                 c = -c
             for which in range(2):
                 x, a1, a2, better = _limit(
@@ -666,7 +673,7 @@ def _fit_model(plan, model, rising, N, centred_y, raw_y, ssw, ymean, q, sums, sp
                     2.0 * which - 1.0, sums, spare,
                 )  # fmt: skip
                 if better:
-                    t1, t2, given = a1, a2, True
+                    t1, t2 = a1, a2
                     flags |= NOT_CONVERGED
                     break
                 row[BMDL + which] = math.exp(x)
@@ -679,7 +686,8 @@ def _fit_model(plan, model, rising, N, centred_y, raw_y, ssw, ymean, q, sums, sp
     row[PARAMETERS] = control
     if kind == POLYNOMIAL:
         bounded = plan.degrees[model]
-        row[PARAMETERS + 1 : PARAMETERS + 1 + bounded] = 0.0
+        for k in range(bounded):
+            row[PARAMETERS + 1 + k] = 0.0
         for i in range(1, 5):
             if plan.terms[at, i] > 0:
                 bounded -= 1
@@ -708,14 +716,18 @@ def fit_probes(plan, means, within, direction, fitted, found, flags, bounded):  
         bounded: (P, M), number of parameters on a bound, written.
     """
     m = plan.sizes.size
-    N = plan.sizes.sum()
+    N = 0.0
+    for j in range(m):
+        N += plan.sizes[j]
     points = max(plan.grid.shape[1], 1)
     spare = (np.zeros((4, max(m, 5))), np.zeros(points), np.zeros(_MOST_STARTS, np.int64))
     q = np.zeros(points)
     z = np.zeros((16, 5))
     sums = (np.zeros(16), np.zeros((16, 5)))
     yc = np.zeros(m)
-    top = plan.degrees.max()
+    top = 0
+    for model in range(plan.kinds.size):
+        top = max(top, plan.degrees[model])
     for p in range(means.shape[0]):
         if not fitted[p]:
             continue
@@ -729,7 +741,8 @@ def fit_probes(plan, means, within, direction, fitted, found, flags, bounded):  
             Sc += plan.sizes[j] * yc[j] * yc[j]
         if top > 0:
             _polynomial_sums(plan, yc, top, z, sums[0], sums[1])
-            sums[1][:, 0] += ymean
+            for powers in range(1 << top):
+                sums[1][powers, 0] += ymean
         for model in range(plan.kinds.size):
             flags[p, model], bounded[p, model] = _fit_model(
                 plan, model, direction[p], N, (yc, Sc), (yr, Sr), ssw, ymean, q, sums, spare, found[p, model]

@@ -407,7 +407,7 @@ def plan_of(design: Design, log_transformation: LogTransformation, settings: Fit
         basis=basis,
         triangle=triangle,
         terms=terms,
-        goal=goal,
+        goals=np.array([fit_kernels.MAXIMUM, goal], np.int64),
         change=change,
         quantile=settings.quantile,
         restart=settings.restart,
