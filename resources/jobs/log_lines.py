@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import time
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
     import psycopg
@@ -20,11 +20,11 @@ LONGEST_LINE = 10_000
 BATCH = 5_000
 _AT_ONCE = frozenset({"warning", "error"})
 # What COPY's text form gives a meaning, and what PostgreSQL's text cannot hold.
-_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", "\r": r"\r", "\t": r"\t", "\0": "\ufffd"})
+_SPECIAL = re.compile(r"[\\\n\r\t\0]")
+_ESCAPES = {"\\": r"\\", "\n": r"\n", "\r": r"\r", "\t": r"\t", "\0": "\ufffd"}
 
 
-@dataclass(frozen=True, slots=True)
-class LogLine:
+class LogLine(NamedTuple):
     """One line: number from 1, seconds since 1970, level and text."""
 
     seq: int
@@ -87,9 +87,15 @@ def copy_lines(connection: psycopg.Connection[Any], job_id: Any, lines: Sequence
 
 
 def _copy_rows(job_id: str, lines: Sequence[LogLine]) -> Iterator[str]:
-    for line in lines:
-        moment = datetime.fromtimestamp(line.timestamp, UTC).isoformat()
-        yield f"{job_id}\t{line.seq}\t{moment}\t{line.level}\t{line.message.translate(_ESCAPES)}\n"
+    shown, second = "", -1
+    for seq, timestamp, level, message in lines:
+        whole, micros = divmod(round(timestamp * 1e6), 1_000_000)
+        if whole != second:
+            second = whole
+            shown = datetime.fromtimestamp(whole, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        if _SPECIAL.search(message):
+            message = _SPECIAL.sub(lambda found: _ESCAPES[found[0]], message)
+        yield f"{job_id}\t{seq}\t{shown}.{micros:06d}+00\t{level}\t{message}\n"
 
 
 def _loss(lines: int) -> str:

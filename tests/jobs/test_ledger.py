@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 import psycopg
 import pytest
-from conftest import Bench
+from ledger_harness import Bench
 
 from genomics_assets.input_error import InputError
 from genomics_assets.jobs.endings import EndingKind, JobEnding

@@ -6,8 +6,8 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from conftest import Bench
 from dagster._core.test_utils import create_run_for_test
+from ledger_harness import Bench
 
 from genomics_assets.jobs.endings import EndingKind, JobEnding
 from genomics_assets.jobs.states import JobState
@@ -184,3 +184,25 @@ def test_a_ledger_that_cannot_be_looked_at_holds_no_other_up(comsa: Bench, key: 
     )
     assert care.problems == ["GwasJobs cannot be looked at (MongoError)"]
     assert [closed.run_id for closed in care.closed if closed.run_id == f"run of {worker.process.pid}"]
+
+
+def test_the_sensor_of_the_code_location_looks_at_every_ledger(comsa: Bench, key: str) -> None:
+    from dagster._grpc.impl import get_external_sensor_execution
+
+    from genomics_assets.definitions import build_definitions
+    from resources import default_resources
+    from resources.jobs import GwasJobs
+    from resources.mongo import MongoResource
+
+    resources = default_resources(postgres_url=comsa.url)
+    resources["gwas_jobs"] = GwasJobs(
+        postgres=resources["postgres"], mongo=MongoResource(url=comsa.places["mongo"])
+    )
+    repository = build_definitions(**resources).get_repository_def()
+    worker = comsa.worker(key, "wait")
+    worker.kill()
+    with dg.instance_for_test() as instance:
+        tick = get_external_sensor_execution(
+            repository, None, instance.get_ref(), "job_liveness", *[None] * 5
+        )
+    assert tick.skip_message == f"comsa job {comsa.job(key)['id']}: worker_lost"
