@@ -11,8 +11,9 @@ import dagster as dg
 
 from genomics_assets.jobs.endings import ending_of
 from resources.bmd_store import BmdStore
+from resources.drop_ledger import Request
 from resources.hybrid_storage import BMD
-from resources.jobs import BmdJobs, BmdRequest
+from resources.jobs import BmdJobs, BmdRequest, JobOrigin
 
 if TYPE_CHECKING:
     import psycopg
@@ -81,6 +82,14 @@ class BmdRunJobs(dg.ConfigurableResource):  # type: ignore[type-arg]
             (partition_key,),
         ).fetchone()
         return None if row is None else int(row[0])
+
+
+def open_job(resources: Any, request: Request) -> None:
+    """Open the job of a dropped matrix when its run is asked for."""
+    run_jobs: BmdRunJobs = resources.bmd_run_jobs
+    run_jobs.jobs.open(
+        run_jobs.request(request.partition_key), JobOrigin(request.run_key, request.partition_key)
+    )
 
 
 def _stages_of(step: Any) -> list[str]:

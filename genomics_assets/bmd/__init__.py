@@ -33,7 +33,8 @@ def definitions() -> "dg.Definitions":
         gene_set_partitions,
         platform_partitions,
     )
-    from sensors.file_drops import file_drop_sensor
+    from resources.bmd_run_jobs import open_job
+    from sensors.file_drops import JobOpener, file_drop_sensor
 
     analyze_experiment = dg.define_asset_job(
         "analyze_experiment",
@@ -72,7 +73,12 @@ def definitions() -> "dg.Definitions":
         sensors=[
             file_drop_sensor(PLATFORM_DROPS, job=load_platform, partitions_def=platform_partitions),
             file_drop_sensor(GENE_SET_DROPS, job=load_gene_sets, partitions_def=gene_set_partitions),
-            file_drop_sensor(EXPERIMENT_DROPS, job=analyze_experiment, partitions_def=experiment_partitions),
+            file_drop_sensor(
+                EXPERIMENT_DROPS,
+                job=analyze_experiment,
+                partitions_def=experiment_partitions,
+                job_opener=JobOpener(open_job, frozenset({"bmd_run_jobs"})),
+            ),
         ],
         schedules=[
             dg.ScheduleDefinition(

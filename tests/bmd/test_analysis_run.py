@@ -351,7 +351,7 @@ BAD_DROPS: dict[str, tuple[str, str | None, str]] = {
     "a chip that is not there": (SMALL, "chip: mouse430\n", r"there is no platform 'mouse430' \(known: "),
     "a chip that does not match": (SMALL, "chip: synthetic_panel\n", r"0 of 3 probes belong to platform 'synthetic_panel'"),
     "gene sets that are not there": (SMALL, "gene_sets: kegg\n", r"there is no collection of gene sets 'kegg'"),
-    "gene sets that map to nothing": (SMALL, "gene_sets: synthetic_pathways\n", r"no gene of the sets 'synthetic_pathways' is on"),
+    "gene sets that map to nothing": (SMALL, "gene_sets: synthetic_pathways\n", r"no gene of the sets 'synthetic_pathways'"),
 }  # fmt: skip
 
 
