@@ -63,7 +63,9 @@ def shape(name: str, theta: np.ndarray, x: np.ndarray, x0: float, sign: float) -
     return change(x) / change(np.array(x0))
 
 
-def deviance(name: str, fits: ModelFits, row: int, bmd: float, responses: np.ndarray, doses: np.ndarray) -> float:
+def deviance(
+    name: str, fits: ModelFits, row: int, bmd: float, responses: np.ndarray, doses: np.ndarray
+) -> float:
     """Twice the loss of log-likelihood when the BMD is held, by a search of its own over the plain likelihood."""
     column = fits.models.index(name)
     x, x0 = doses / doses.max(), bmd / doses.max()
@@ -88,10 +90,15 @@ def deviance(name: str, fits: ModelFits, row: int, bmd: float, responses: np.nda
     bounds = BOUNDS[name]
     grid = [np.linspace(low, high, 60 if high > low else 1) for low, high in bounds]
     with np.errstate(all="ignore"):
-        starts = sorted((loss(np.array([i, j])), i, j) for i in grid[0] for j in grid[1])[:4]
+        tried = [(loss(np.array([i, j])), i, j) for i in grid[0] for j in grid[1]]
+        starts = sorted(start for start in tried if np.isfinite(start[0]))[:4]
         found = [starts[0][0]]
         for _, i, j in starts:
-            found.append(minimize(loss, [i, j], bounds=bounds, method="Nelder-Mead", options={"xatol": 1e-7, "fatol": 1e-9}).fun)
+            found.append(
+                minimize(
+                    loss, [i, j], bounds=bounds, method="Nelder-Mead", options={"xatol": 1e-7, "fatol": 1e-9}
+                ).fun
+            )
     return 2 * (min(found) + fits.log_likelihood[row, column])
 
 
@@ -105,7 +112,12 @@ def test_both_limits_lie_where_the_profile_likelihood_loses_the_quantile(
     for row in rows:
         for limit in (fits.bmdl, fits.bmdu):
             found = deviance(
-                name, fits, row, limit[row, column], experiment.responses[row].astype(float), experiment.sample_doses
+                name,
+                fits,
+                row,
+                limit[row, column],
+                experiment.responses[row].astype(float),
+                experiment.sample_doses,
             )
             assert found == pytest.approx(QUANTILE, abs=0.02), (name, row)
 
@@ -119,7 +131,10 @@ def test_limits_enclose_the_bmd_and_nested_models_are_ordered(fits: ModelFits) -
     same_direction = np.sign(fits.parameters[:, fits.models.index("linear"), 1]) == fits.direction
     for name, model in MODELS.items():
         for inner in model.contains:
-            gain = fits.log_likelihood[:, fits.models.index(name)] - fits.log_likelihood[:, fits.models.index(inner)]
+            gain = (
+                fits.log_likelihood[:, fits.models.index(name)]
+                - fits.log_likelihood[:, fits.models.index(inner)]
+            )
             assert gain[same_direction].min() > -1e-4, (name, inner)
 
 
@@ -137,7 +152,10 @@ def test_the_curve_changes_by_the_benchmark_response_at_the_bmd(fits: ModelFits)
     for column, name in enumerate(fits.models):
         known = np.isfinite(fits.bmd[:, column])
         ends = np.stack(
-            [model_mean(name, fits.parameters[i, column], [0, fits.bmd[i, column]]) for i in np.flatnonzero(known)]
+            [
+                model_mean(name, fits.parameters[i, column], [0, fits.bmd[i, column]])
+                for i in np.flatnonzero(known)
+            ]
         )
         np.testing.assert_allclose(
             np.abs(ends[:, 1] - ends[:, 0]), 1.349 * fits.sigma[known, column], rtol=1e-6, err_msg=name
@@ -181,7 +199,10 @@ def test_probes_that_cannot_be_fitted_are_flagged_and_disturb_no_other(experimen
 def test_a_design_without_replicates_is_fitted_and_has_no_test_of_fit(experiment: PlantedExperiment) -> None:
     first = np.unique(experiment.sample_doses, return_index=True)[1]
     fits = fit_models(
-        experiment.sample_doses[first], experiment.responses[:8, first], "BASE2", FitSettings(models=("linear",))
+        experiment.sample_doses[first],
+        experiment.responses[:8, first],
+        "BASE2",
+        FitSettings(models=("linear",)),
     )
     assert (fits.probe_flags == ProbeFlag.NO_REPLICATES).all()
     assert np.isfinite(fits.bmd).any()
@@ -192,7 +213,9 @@ def test_results_depend_neither_on_threads_nor_on_the_order_of_samples(experimen
     settings = FitSettings(models=("hill", "exp5"))
     one = fit_models(experiment.sample_doses, experiment.responses, "BASE2", settings, threads=1)
     order = np.argsort(experiment.sample_doses, kind="stable")[::-1]
-    two = fit_models(experiment.sample_doses[order], experiment.responses[:, order], "BASE2", settings, threads=2)
+    two = fit_models(
+        experiment.sample_doses[order], experiment.responses[:, order], "BASE2", settings, threads=2
+    )
     np.testing.assert_allclose(one.bmd, two.bmd, rtol=1e-5)
 
 
@@ -230,7 +253,10 @@ def test_known_answers_of_a_textbook_set() -> None:
     noise /= noise.std(ddof=1)
     responses = np.concatenate([m + s * noise for m, s in zip(means, deviations, strict=True)])
     fits = fit_models(
-        np.repeat(doses, sizes), responses[None], "NONE", FitSettings(models=("linear",), bmr=BenchmarkResponse("sd", 1.0))
+        np.repeat(doses, sizes),
+        responses[None],
+        "NONE",
+        FitSettings(models=("linear",), bmr=BenchmarkResponse("sd", 1.0)),
     )
     slope, control = np.polyfit(np.repeat(doses, sizes), responses, 1)
     sigma = np.sqrt(((responses - control - slope * np.repeat(doses, sizes)) ** 2).mean())

@@ -75,7 +75,12 @@ def test_a_model_counts_only_with_the_limits_that_are_put_to_use() -> None:
     fits.bmdu[1, HILL] = np.nan
     chosen = {
         use: select_best_models(fits, SelectionSettings(bmdl_bmdu=use)).model.tolist()  # type: ignore[arg-type]
-        for use in ("compute_and_utilize_bmd_bmdl", "compute_and_utilize", "compute_but_ignore", "do_not_compute")
+        for use in (
+            "compute_and_utilize_bmd_bmdl",
+            "compute_and_utilize",
+            "compute_but_ignore",
+            "do_not_compute",
+        )
     }
     assert chosen == {
         "compute_and_utilize_bmd_bmdl": [POWER, HILL],
@@ -102,7 +107,9 @@ def test_a_chain_of_tests_stops_at_the_degree_that_does_not_fit_better() -> None
         ("next_best", POWER, 5.0, HillFlag.NEXT_BEST),
     ],
 )
-def test_flagged_hill_curves_are_dealt_with_as_asked(treatment: str, model: int, bmd: float, flag: HillFlag) -> None:
+def test_flagged_hill_curves_are_dealt_with_as_asked(
+    treatment: str, model: int, bmd: float, flag: HillFlag
+) -> None:
     # Probe 0 has a flagged Hill curve, probe 1 one that is not; both have Hill as the best.
     fits = stated([[-10, -12.5, -30, -30, -30, -30]] * 2, [[4.0, 5, 5, 5, 5, 5], [6.0, 5, 5, 5, 5, 5]])
     fits.parameters[0, HILL, 2] = 0.9
@@ -171,7 +178,9 @@ def test_an_average_of_one_model_is_that_model_and_weights_sum_to_one(fits: Mode
     assert (all_models.bmdl[inside] < all_models.bmd[inside]).all()
 
 
-def test_planted_benchmark_doses_lie_in_their_averaged_intervals(experiment: PlantedExperiment, fits: ModelFits) -> None:
+def test_planted_benchmark_doses_lie_in_their_averaged_intervals(
+    experiment: PlantedExperiment, fits: ModelFits
+) -> None:
     average = average_models(fits)
     lower, upper = np.nan_to_num(average.bmdl, nan=0.0), np.nan_to_num(average.bmdu, nan=np.inf)
     responsive = np.isfinite(experiment.bmd)
