@@ -45,19 +45,21 @@ class AnalysisSettings:
 
     log_transformation: LogTransformation = "BASE2"
     chip: str = GENERIC
-    prefilter: PrefilterSettings | tuple[PrefilterSettings, ...] | None = PrefilterSettings()
+    prefilter: PrefilterSettings | tuple[PrefilterSettings, ...] | None = field(
+        default_factory=PrefilterSettings
+    )
     models: tuple[ModelName, ...] = ETAP_MODELS
-    bmr: BenchmarkResponse = BenchmarkResponse()
+    bmr: BenchmarkResponse = field(default_factory=BenchmarkResponse)
     compat: Compat = "bmds"
     monotonic_poly2: bool = False
     restart: bool = True
     confidence: float = 0.95
     engine: Engine = "native"
     variance: Variance = "constant"
-    best_model: SelectionSettings = SelectionSettings()
-    probe_filters: ProbeFilters = ProbeFilters()
+    best_model: SelectionSettings = field(default_factory=SelectionSettings)
+    probe_filters: ProbeFilters = field(default_factory=ProbeFilters)
     gene_sets: str | None = None
-    categories: CategorySettings = CategorySettings()
+    categories: CategorySettings = field(default_factory=CategorySettings)
     model_averaging: bool = False
 
     def __post_init__(self) -> None:
@@ -146,11 +148,15 @@ def read_bmdexpress_config(path: Path) -> BmdExpressConfig:
         InputError: not JSON, a key that BMDExpress-3 does not know, a choice out of range, a model that is not here.
     """
     if path.stat().st_size > MAX_BYTES:
-        raise InputError("a configuration of more than a megabyte", remedy="drop data apart from it", file=path.name)
+        raise InputError(
+            "a configuration of more than a megabyte", remedy="drop data apart from it", file=path.name
+        )
     try:
         text = path.read_text("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(f"not UTF-8 text at byte {error.start}", remedy="save it as UTF-8", file=path.name) from None
+        raise InputError(
+            f"not UTF-8 text at byte {error.start}", remedy="save it as UTF-8", file=path.name
+        ) from None
     try:
         return parse_bmdexpress_config(text)
     except InputError as error:
@@ -163,7 +169,9 @@ def parse_bmdexpress_config(text: str) -> BmdExpressConfig:
         said = json.loads(text)
     except (json.JSONDecodeError, RecursionError) as error:
         line = error.lineno if isinstance(error, json.JSONDecodeError) else None
-        raise InputError("not JSON", remedy="drop an `analyze` configuration of BMDExpress-3", line=line) from None
+        raise InputError(
+            "not JSON", remedy="drop an `analyze` configuration of BMDExpress-3", line=line
+        ) from None
     top = _Section(said, "the file")
     top.ignore("bm2FileName", "jsonExportFileName", "overwrite", "basePath")
     inputs = tuple(_input(section) for section in top.sections("expressionDataConfigs"))
@@ -179,7 +187,10 @@ def parse_bmdexpress_config(text: str) -> BmdExpressConfig:
         notes.append(f"{skipped} GCurveP analyses are left out: the models here are parametric")
     top.done()
     return BmdExpressConfig(
-        inputs, tuple(_complete(analysis, inputs, categories) for analysis in analyses), categories, tuple(notes)
+        inputs,
+        tuple(_complete(analysis, inputs, categories) for analysis in analyses),
+        categories,
+        tuple(notes),
     )
 
 
@@ -188,7 +199,9 @@ class _Section:
 
     def __init__(self, said: Any, where: str) -> None:
         if not isinstance(said, Mapping):
-            raise InputError(f"{where} is not an object", remedy="see BMDExpress-3's documentation of `analyze`")
+            raise InputError(
+                f"{where} is not an object", remedy="see BMDExpress-3's documentation of `analyze`"
+            )
         self.said, self.where = said, where
         self.left = set(said)
 
@@ -197,7 +210,7 @@ class _Section:
         value = self.said.get(key)
         if value is None:
             return default
-        if isinstance(value, bool) and kind is not bool or not isinstance(value, kind):
+        if (isinstance(value, bool) and kind is not bool) or not isinstance(value, kind):
             raise InputError(f"{self.where}: {key} is {value!r}"[:200], remedy="write a value of its kind")
         return value
 
@@ -211,7 +224,8 @@ class _Section:
         value = self.get(key, (int, str), default)
         if value not in choices:
             raise InputError(
-                f"{self.where}: {key} is {value!r}"[:200], remedy=f"the choices are {', '.join(map(str, choices))}"
+                f"{self.where}: {key} is {value!r}"[:200],
+                remedy=f"the choices are {', '.join(map(str, choices))}",
             )
         return choices[value]
 
@@ -308,7 +322,8 @@ def _analysis(
     chosen = section.section("bmdsBestModelSelection")
     constant = wanted.truth("constantVariance", True)
     bmr = BenchmarkResponse(
-        wanted.choice("bmrType", {1: "sd", 2: "relative"}, 1), wanted.number("bmrFactor", BenchmarkResponse().factor)
+        wanted.choice("bmrType", {1: "sd", 2: "relative"}, 1),
+        wanted.number("bmrFactor", BenchmarkResponse().factor),
     )
     monotonic = wanted.truth("restrictPolyToMonotonic", False)
     if wanted.choice("bmdUBmdLEstimationMethod", {1: False, 2: True}, 1):
@@ -353,7 +368,8 @@ def _chain(
         found = next(((read, settings) for name, read, settings in prefilters if name == kind), None)
         if found is None or len(chain) > len(prefilters):
             raise InputError(
-                f"{where}: inputCategory {category!r} leads to no prefilter", remedy="add it to preFilterConfigs"
+                f"{where}: inputCategory {category!r} leads to no prefilter",
+                remedy="add it to preFilterConfigs",
             )
         kind, settings = found
         chain.insert(0, settings)
@@ -366,7 +382,10 @@ def _category(section: _Section) -> CategoryInput:
     number: Callable[[str], float | None] = section.number
     prefilter_p = [
         section.number(key)
-        for key in ("prefilterPValueMin", *(f"{name}PrefilterPValueMaxValue" for name in ("anova", "williams", "oriogen")))
+        for key in (
+            "prefilterPValueMin",
+            *(f"{name}PrefilterPValueMaxValue" for name in ("anova", "williams", "oriogen")),
+        )
     ]
     adjusted_p = [
         section.number(key)
@@ -415,9 +434,7 @@ def _complete(
 ) -> AnalysisSettings:
     """With what the matrices and the category analyses say, where they agree or come first."""
     if inputs:
-        analysis = replace(
-            analysis, log_transformation=inputs[0].log_transformation, chip=inputs[0].platform
-        )
+        analysis = replace(analysis, log_transformation=inputs[0].log_transformation, chip=inputs[0].platform)
     if not categories:
         return analysis
     first = next((category for category in categories if category.kind != "gene"), categories[0])

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -24,7 +25,9 @@ from genomics_assets.bmd.fitting import Compat, FitFlag, ModelFits
 from genomics_assets.bmd.models import POLYNOMIALS
 from genomics_assets.input_error import InputError
 
-LimitUse = Literal["compute_and_utilize_bmd_bmdl", "compute_and_utilize", "compute_but_ignore", "do_not_compute"]
+LimitUse = Literal[
+    "compute_and_utilize_bmd_bmdl", "compute_and_utilize", "compute_but_ignore", "do_not_compute"
+]
 FlaggedHill = Literal["include", "exclude_flagged", "exclude_all_hill", "modify", "next_best"]
 
 _NEXT_BEST_P_VALUE = 0.05
@@ -165,7 +168,7 @@ def _convergent(fits: ModelFits, settings: SelectionSettings) -> NDArray[np.bool
     good = (fits.flags & (FitFlag.NOT_CONVERGED | FitFlag.NOT_FITTED)) == 0
     for values in needed:
         good &= np.isfinite(values) & (values > 0)
-    return good
+    return np.asarray(good)
 
 
 def _flagged_hill(fits: ModelFits, settings: SelectionSettings) -> NDArray[np.bool_]:
@@ -189,7 +192,7 @@ def _best_polynomial(
     from scipy.special import chdtrc
 
     stopped = np.zeros(len(fits), np.bool_)
-    for a, b in zip(degrees, degrees[1:], strict=False):
+    for a, b in pairwise(degrees):
         p = chdtrc(1, np.maximum(2 * (fits.log_likelihood[:, b] - fits.log_likelihood[:, a]), 0))
         better = p < settings.poly_p_value_cutoff
         stopped |= np.where(better, ~convergent[:, b], convergent[:, a])

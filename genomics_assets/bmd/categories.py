@@ -73,7 +73,10 @@ class CategoryResults:
         """One row for each set."""
         import pyarrow as pa
 
-        columns = {name: [row[name] for row in self.rows] for name in (self.rows[0] if self.rows else ("category_id",))}
+        columns = {
+            name: [row[name] for row in self.rows]
+            for name in (self.rows[0] if self.rows else ("category_id",))
+        }
         return pa.table({name: pa.array(values, _arrow_type(name)) for name, values in columns.items()})
 
 
@@ -119,7 +122,10 @@ def analyse_categories(
     if settings.deduplicate:
         results = _deduplicated(results)
     return CategoryResults(
-        settings, tuple(sorted(results, key=lambda row: (row["fishers_two_tail"], row["bmd_median"], row["category_id"])))
+        settings,
+        tuple(
+            sorted(results, key=lambda row: (row["fishers_two_tail"], row["bmd_median"], row["category_id"]))
+        ),
     )
 
 
@@ -149,15 +155,18 @@ def _result(
         "fishers_b": b,
         "fishers_c": c,
         "fishers_d": total - a - b - c,
-        "fishers_left_tail": round(left, 5),
-        "fishers_right_tail": round(right, 5),
-        "fishers_two_tail": round(two, 5),
+        "fishers_left_tail": left,
+        "fishers_right_tail": right,
+        "fishers_two_tail": two,
     }
     for after, name in enumerate(genes.filters):
         row[f"genes_after_{name}"] = int((genes.passed[rows] > after).sum())
     weights = genes.fit_p_value[alive]
     for name in ("bmd", "bmdl", "bmdu"):
-        row |= {f"{name}_{key}": value for key, value in summary(getattr(genes, name)[alive], weights, on_platform).items()}
+        row |= {
+            f"{name}_{key}": value
+            for key, value in summary(getattr(genes, name)[alive], weights, on_platform).items()
+        }
     row |= _directions(genes, alive, settings.agreement)
     row["genes_in_conflict"] = int((genes.correlation[alive] < settings.conflict_correlation).sum())
     row["genes"] = [genes.genes[i] for i in alive]
@@ -165,7 +174,9 @@ def _result(
     return row
 
 
-def summary(values: NDArray[np.float64], weights: NDArray[np.float64], genes_in_set: int) -> dict[str, float | None]:
+def summary(
+    values: NDArray[np.float64], weights: NDArray[np.float64], genes_in_set: int
+) -> dict[str, float | None]:
     """Mean, median, minimum, standard deviations and low percentiles of a set's values; missing ones do not count.
 
     Args:
@@ -176,7 +187,9 @@ def summary(values: NDArray[np.float64], weights: NDArray[np.float64], genes_in_
     known = np.isfinite(values)
     values, weights = values[known], np.nan_to_num(weights[known])
     if not values.size:
-        return dict.fromkeys(("mean", "median", "minimum", "sd", "wmean", "wsd", "5th_percentile", "10th_percentile"))
+        return dict.fromkeys(
+            ("mean", "median", "minimum", "sd", "wmean", "wsd", "5th_percentile", "10th_percentile")
+        )
     wmean, wsd = None, None
     if weights.sum() > 0:
         wmean = float((weights * values).sum() / weights.sum())
@@ -235,7 +248,9 @@ def _directions(genes: GeneBmds, alive: NDArray[np.intp], agreement: float) -> d
 
 def _deduplicated(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     best: dict[tuple[str, ...], dict[str, Any]] = {}
-    for row in sorted(results, key=lambda row: (-row["percentage"], -(row["level"] or 0), row["category_id"])):
+    for row in sorted(
+        results, key=lambda row: (-row["percentage"], -(row["level"] or 0), row["category_id"])
+    ):
         best.setdefault(tuple(sorted(row["genes"])), row)
     return list(best.values())
 

@@ -47,7 +47,8 @@ class Design:
             raise InputError("a dose is not a finite number", remedy="write every dose as a number")
         if (samples < 0).any():
             raise InputError(
-                f"a dose is negative ({samples.min():g})", remedy="write doses on their own scale, not as logarithms"
+                f"a dose is negative ({samples.min():g})",
+                remedy="write doses on their own scale, not as logarithms",
             )
         doses, group, sizes = np.unique(samples, return_inverse=True, return_counts=True)
         if doses.size < FEWEST_DOSES:

@@ -13,8 +13,8 @@ negative log-likelihood is `(u²·Syy - 2u·Syw + Sww)/2 - N·log u`, whose mini
 limit is the first x0 away from the benchmark dose at which twice the loss of log-likelihood is the quantile asked for.
 """
 
-# mypy: disable-error-code="untyped-decorator"
-# ruff: noqa: N803, N806 - N, S and F are sums and likelihoods as the formulae above name them
+# mypy: disable-error-code="untyped-decorator, no-untyped-def"
+# ruff: noqa: N803, N806, SIM109, SIM300 - N, S and F as in the formulae above; kinds are compared as machines do
 
 from __future__ import annotations
 
@@ -72,17 +72,17 @@ _native = njit(cache=True, nogil=True, error_model="numpy")
 
 
 @_native
-def _is_centred(kind):  # type: ignore[no-untyped-def]
+def _is_centred(kind):
     return kind != EXP3 and kind != EXP2
 
 
 @_native
-def _has_second(kind):  # type: ignore[no-untyped-def]
+def _has_second(kind):
     return kind == HILL or kind == EXP5 or kind == EXP3
 
 
 @_native
-def _shape(kind, s, lx, t1, p):  # type: ignore[no-untyped-def]
+def _shape(kind, s, lx, t1, p):
     """The shape at log dose lx and its slopes in t1, t2 and lx; p is the exponent (n or d)."""
     if kind == HILL:
         if lx < _NO_DOSE:
@@ -114,14 +114,14 @@ def _shape(kind, s, lx, t1, p):  # type: ignore[no-untyped-def]
 
 
 @_native
-def _best_u(Syw, Syy, N):  # type: ignore[no-untyped-def]
+def _best_u(Syw, Syy, N):
     """The positive root of Syy·u² - Syw·u - N = 0."""
     q = math.sqrt(Syw * Syw + 4 * N * Syy)
     return (Syw + q) / (2 * Syy) if Syw >= 0 else 2 * N / (q - Syw)
 
 
 @_native
-def _objective(goal, kind, s, signed, c, lx, n, N, y, Syy, lx0, t1, t2, work):  # type: ignore[no-untyped-def]
+def _objective(goal, kind, s, signed, c, lx, n, N, y, Syy, lx0, t1, t2, work):
     """Negative log-likelihood (without its constant) at t1, t2, all else at its best.
 
     Returns it, the linear coefficient (`MAXIMUM`: v or a), its slope in lx0, gradient and Gauss-Newton Hessian.
@@ -189,12 +189,21 @@ def _objective(goal, kind, s, signed, c, lx, n, N, y, Syy, lx0, t1, t2, work):  
         )  # fmt: skip
     SS = max(Syy - 2 * Syw + Sww, 1e-300)
     k = N / SS
-    return 0.5 * N * (math.log(SS / N) + 1), 1.0, k * slope * (Syw - Sww), k * (w1 - y1), k * (w2 - y2), k * q11, k * q12, k * q22
+    return (
+        0.5 * N * (math.log(SS / N) + 1),
+        1.0,
+        k * slope * (Syw - Sww),
+        k * (w1 - y1),
+        k * (w2 - y2),
+        k * q11,
+        k * q12,
+        k * q22,
+    )
 
 
 @_native
-def _projected(maximum, signed, n, N, y, Syy, work):  # type: ignore[no-untyped-def]
-    """mean = v·w: v and sigma eliminated, for w, dw/dt1, dw/dt2 and dw/dlx0 in `work`."""
+def _projected(maximum, signed, n, N, y, Syy, work):
+    """Mean v·w: v and sigma eliminated, for w, dw/dt1, dw/dt2 and dw/dlx0 in `work`."""
     h, d1, d2, d0 = work[0], work[1], work[2], work[3]
     A, B, p1, p2 = 0.0, 0.0, 0.0, 0.0
     for j in range(y.size):
@@ -229,7 +238,7 @@ def _projected(maximum, signed, n, N, y, Syy, work):  # type: ignore[no-untyped-
 
 
 @_native
-def _relative_exponential(s, c, lx, n, N, y, Syy, lx0, p, work):  # type: ignore[no-untyped-def]
+def _relative_exponential(s, c, lx, n, N, y, Syy, lx0, p, work):
     """a·exp(s·z0·(x/x0)^d), where exp(s·z0) = 1 + c: with x0 held, only d is left."""
     z0 = s * math.log1p(c)
     for j in range(lx.size):
@@ -245,7 +254,7 @@ def _relative_exponential(s, c, lx, n, N, y, Syy, lx0, p, work):  # type: ignore
 
 
 @_native
-def _minimise(goal, kind, s, signed, c, lx, n, N, y, Syy, lx0, t1, t2, bounds, work, tolerance):  # type: ignore[no-untyped-def]
+def _minimise(goal, kind, s, signed, c, lx, n, N, y, Syy, lx0, t1, t2, bounds, work, tolerance):
     """Levenberg-Marquardt within bounds; returns F, linear coefficient, slope in lx0, t1, t2."""
     lo1, hi1, lo2, hi2 = bounds[0], bounds[1], bounds[2], bounds[3]
     two = _has_second(kind)
@@ -293,7 +302,7 @@ def _minimise(goal, kind, s, signed, c, lx, n, N, y, Syy, lx0, t1, t2, bounds, w
 
 
 @_native
-def _choose_starts(values, points, columns, starts):  # type: ignore[no-untyped-def]
+def _choose_starts(values, points, columns, starts):
     """Write the grid's lowest local minima into `starts`, the lowest first; returns how many there are."""
     count = 0
     for g in range(points):
@@ -322,7 +331,7 @@ def _choose_starts(values, points, columns, starts):  # type: ignore[no-untyped-
 
 
 @_native
-def _grid_profile(goal, kind, c, plan, model, side, q, ymean, N, Syy, lx0, values):  # type: ignore[no-untyped-def]
+def _grid_profile(goal, kind, c, plan, model, side, q, ymean, N, Syy, lx0, values):
     """F at each point of the grid with the benchmark dose at lx0; the sums over doses are known already."""
     centred = _is_centred(kind)
     for g in range(plan.points[model]):
@@ -342,14 +351,16 @@ def _grid_profile(goal, kind, c, plan, model, side, q, ymean, N, Syy, lx0, value
         if goal == RELATIVE:
             mean = plan.grid_mean[model, side, g]
             Syw = N * ymean + f * (q[g] + ymean * N * mean)
-            SS = Syy - Syw * Syw / (N + 2 * f * N * mean + f * f * (plan.grid_square[model, side, g] + N * mean * mean))
+            SS = Syy - Syw * Syw / (
+                N + 2 * f * N * mean + f * f * (plan.grid_square[model, side, g] + N * mean * mean)
+            )
         else:
             SS = Syy - 2 * f * q[g] + f * f * plan.grid_square[model, side, g]
         values[g] = 0.5 * N * (math.log(max(SS, 1e-300) / N) + 1)
 
 
 @_native
-def _polynomial_sums(plan, y, degree, z, sse, beta):  # type: ignore[no-untyped-def]
+def _polynomial_sums(plan, y, degree, z, sse, beta):
     """For each set of powers up to `degree`: coefficients in the orthonormal basis, SSE between groups, estimates."""
     Syy = 0.0
     for j in range(y.size):
@@ -374,7 +385,7 @@ def _polynomial_sums(plan, y, degree, z, sse, beta):  # type: ignore[no-untyped-
 
 
 @_native
-def _polynomial_profile(goal, s, c, plan, degree, monotonic, N, ssw, lx0, sse, beta, work):  # type: ignore[no-untyped-def]
+def _polynomial_profile(goal, s, c, plan, degree, monotonic, N, ssw, lx0, sse, beta, work):
     """As `_objective` for a polynomial with the benchmark dose at lx0: returns F and its slope in lx0.
 
     With monotonic coefficients the optimum is that of the set of powers it uses, so every set is tried, and those whose
@@ -428,7 +439,9 @@ def _polynomial_profile(goal, s, c, plan, degree, monotonic, N, ssw, lx0, sse, b
         if monotonic:
             for i in range(1, 5):
                 k = plan.terms[powers, i]
-                if k > 0 and s * (beta[powers, i] + work[2, i] * (wanted - D) / V) * a[i] < -1e-12 * abs(wanted - D):
+                if k > 0 and s * (beta[powers, i] + work[2, i] * (wanted - D) / V) * a[i] < -1e-12 * abs(
+                    wanted - D
+                ):
                     fits = False
         if fits:
             best, best_slope = F, slope
@@ -436,7 +449,7 @@ def _polynomial_profile(goal, s, c, plan, degree, monotonic, N, ssw, lx0, sse, b
 
 
 @_native
-def _log_bmd(kind, s, v, change, t1, t2):  # type: ignore[no-untyped-def]
+def _log_bmd(kind, s, v, change, t1, t2):
     """Log of the dose at which |v·h| (or |a·(h - 1)|) is `change`; NaN where it never is."""
     if v == 0 or not change > 0:
         return np.nan
@@ -453,7 +466,7 @@ def _log_bmd(kind, s, v, change, t1, t2):  # type: ignore[no-untyped-def]
 
 
 @_native
-def _polynomial_log_bmd(beta, terms, change):  # type: ignore[no-untyped-def]
+def _polynomial_log_bmd(beta, terms, change):
     """Log of the smallest dose at which |polynomial - constant| is `change`, and the sign of the change there."""
     if not change > 0:
         return np.nan, 1.0
@@ -485,7 +498,7 @@ def _polynomial_log_bmd(beta, terms, change):  # type: ignore[no-untyped-def]
 
 
 @_native
-def _parabola_log_bmd(b1, b2, change):  # type: ignore[no-untyped-def]
+def _parabola_log_bmd(b1, b2, change):
     best, sign = np.inf, 1.0
     for side in (1.0, -1.0):
         root = b1 * b1 + 4 * b2 * side * change
@@ -499,12 +512,14 @@ def _parabola_log_bmd(b1, b2, change):  # type: ignore[no-untyped-def]
 
 
 @_native
-def _signed_root(loss):  # type: ignore[no-untyped-def]
+def _signed_root(loss):
     return math.sqrt(2 * loss) if loss > 0 else -math.sqrt(-2 * loss)
 
 
 @_native
-def _limit(plan, kind, model, s, side, c, N, y, Syy, ssw, q, ymean, lbmd, t1, t2, F_hat, outward, sums, spare):  # type: ignore[no-untyped-def]
+def _limit(
+    plan, kind, model, s, side, c, N, y, Syy, ssw, q, ymean, lbmd, t1, t2, F_hat, outward, sums, spare
+):
     """Where the profile leaves the confidence region, from the benchmark dose outward.
 
     Newton on the signed root of the deviance, kept inside a bracket once there is one. With `restart`, a limit counts only
@@ -533,7 +548,22 @@ def _limit(plan, kind, model, s, side, c, N, y, Syy, ssw, q, ymean, lbmd, t1, t2
                 )
             else:
                 F2, _, slope2, b1, b2 = _minimise(
-                    goal, kind, s, 0.0, c, plan.log_dose, plan.sizes, N, y, Syy, x, b1, b2, plan.bounds[model], work, 2e-6
+                    goal,
+                    kind,
+                    s,
+                    0.0,
+                    c,
+                    plan.log_dose,
+                    plan.sizes,
+                    N,
+                    y,
+                    Syy,
+                    x,
+                    b1,
+                    b2,
+                    plan.bounds[model],
+                    work,
+                    2e-6,
                 )
             if F2 < F:
                 if F2 < F - 1e-4:
@@ -579,9 +609,8 @@ def _limit(plan, kind, model, s, side, c, N, y, Syy, ssw, q, ymean, lbmd, t1, t2
 
 
 @_native
-def _curve_maximum(plan, kind, model, s, side, signed, N, y, Syy, q, spare, t1, t2, attempt):  # type: ignore[no-untyped-def]
-    """The maximum of the likelihood of one model with a shape: F, v, t1, t2; after the first attempt
-    searched from t1, t2."""
+def _curve_maximum(plan, kind, model, s, side, signed, N, y, Syy, q, spare, t1, t2, attempt):
+    """The maximum of the likelihood of one model with a shape: F, v, t1, t2; after the first attempt from t1, t2 alone."""
     work, values, starts = spare
     count = 1
     if attempt == 0:
@@ -598,8 +627,22 @@ def _curve_maximum(plan, kind, model, s, side, signed, N, y, Syy, q, spare, t1, 
         if attempt == 0:
             t1, t2 = plan.grid[model, starts[k], 0], plan.grid[model, starts[k], 1]
         F, v2, _, t1, t2 = _minimise(
-            plan.goals[0], kind, s, signed, 0.0, plan.log_dose, plan.sizes, N, y, Syy, 0.0, t1, t2, plan.bounds[model],
-            work, 1e-9,
+            plan.goals[0],
+            kind,
+            s,
+            signed,
+            0.0,
+            plan.log_dose,
+            plan.sizes,
+            N,
+            y,
+            Syy,
+            0.0,
+            t1,
+            t2,
+            plan.bounds[model],
+            work,
+            1e-9,
         )
         if F < best:
             best, v, best1, best2 = F, v2, t1, t2
@@ -607,7 +650,7 @@ def _curve_maximum(plan, kind, model, s, side, signed, N, y, Syy, q, spare, t1, 
 
 
 @_native
-def _polynomial_maximum(plan, model, rising, N, ssw, sse, beta):  # type: ignore[no-untyped-def]
+def _polynomial_maximum(plan, model, rising, N, ssw, sse, beta):
     """The set of powers whose estimates have the smallest SSE among those of allowed signs, and its F."""
     at = (1 << plan.degrees[model]) - 1
     if plan.monotonic[model]:
@@ -623,7 +666,7 @@ def _polynomial_maximum(plan, model, rising, N, ssw, sse, beta):  # type: ignore
 
 
 @_native
-def _fit_model(plan, model, rising, N, centred_y, raw_y, ssw, ymean, q, sums, spare, row):  # type: ignore[no-untyped-def]
+def _fit_model(plan, model, rising, N, centred_y, raw_y, ssw, ymean, q, sums, spare, row):
     """One model on one probe; writes its row, returns its flags and how many parameters lie on a bound."""
     kind = plan.kinds[model]
     sse, beta = sums
@@ -640,7 +683,9 @@ def _fit_model(plan, model, rising, N, centred_y, raw_y, ssw, ymean, q, sums, sp
             at, F = _polynomial_maximum(plan, model, rising, N, ssw, sse, beta)
             control = beta[at, 0]
         else:
-            F, v, t1, t2 = _curve_maximum(plan, kind, model, s, side, signed, N, y, Syy, q, spare, t1, t2, attempt)
+            F, v, t1, t2 = _curve_maximum(
+                plan, kind, model, s, side, signed, N, y, Syy, q, spare, t1, t2, attempt
+            )
             control = v
             if centred:
                 control = ymean
@@ -677,7 +722,7 @@ def _fit_model(plan, model, rising, N, centred_y, raw_y, ssw, ymean, q, sums, sp
                     flags |= NOT_CONVERGED
                     break
                 row[BMDL + which] = math.exp(x)
-                if not x == x:
+                if x != x:
                     flags |= NO_LOWER << which
         else:
             flags = NO_BMD | NO_LOWER | NO_UPPER
@@ -702,7 +747,7 @@ def _fit_model(plan, model, rising, N, centred_y, raw_y, ssw, ymean, q, sums, sp
 
 
 @_native
-def fit_probes(plan, means, within, direction, fitted, found, flags, bounded):  # type: ignore[no-untyped-def]
+def fit_probes(plan, means, within, direction, fitted, found, flags, bounded):
     """Fit all models to all probes.
 
     Args:
@@ -750,7 +795,7 @@ def fit_probes(plan, means, within, direction, fitted, found, flags, bounded):  
 
 
 @_native
-def grid_shapes(kind, s, log_dose, grid, shapes):  # type: ignore[no-untyped-def]
+def grid_shapes(kind, s, log_dose, grid, shapes):
     """Fill `shapes` (G, J) with the model's shape at each point of `grid` (G, 2)."""
     for g in range(grid.shape[0]):
         t1, t2 = grid[g, 0], grid[g, 1]

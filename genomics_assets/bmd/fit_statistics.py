@@ -87,7 +87,9 @@ def _benchmark_change(fits: ModelFits, curves: NDArray[np.float64]) -> NDArray[n
     return np.full_like(fits.sigma, np.log1p(bmr.factor) / np.log(LOG_BASES[fits.log_transformation]))
 
 
-def _fold_change(fits: ModelFits, control: NDArray[np.float64], top: NDArray[np.float64]) -> NDArray[np.float64]:
+def _fold_change(
+    fits: ModelFits, control: NDArray[np.float64], top: NDArray[np.float64]
+) -> NDArray[np.float64]:
     sign = np.where(top < control, -1.0, 1.0)
     if fits.log_transformation == "NONE":
         return np.asarray(sign * np.maximum(control, top) / np.minimum(control, top))
@@ -108,7 +110,10 @@ def _z_scores(fits: ModelFits) -> NDArray[np.float64]:
             above, below = parameters.copy(), parameters.copy()
             above[:, i] += step
             below[:, i] -= step
-            slopes.append((model_mean(name, above, fits.doses) - model_mean(name, below, fits.doses)) / (2 * step[:, None]))
+            slopes.append(
+                (model_mean(name, above, fits.doses) - model_mean(name, below, fits.doses))
+                / (2 * step[:, None])
+            )
         jacobian = np.stack(slopes, axis=-1)
         usable = np.isfinite(jacobian).all(axis=(1, 2))
         jacobian = jacobian[usable]
@@ -120,7 +125,9 @@ def _z_scores(fits: ModelFits) -> NDArray[np.float64]:
         variance = (solved * contrast / scale).sum(axis=1)
         curve = model_mean(name, parameters[usable], fits.doses[[0, -1]])
         with np.errstate(divide="ignore", invalid="ignore"):
-            scores[usable, model] = (curve[:, 1] - curve[:, 0]) / (fits.sigma[usable, model] * np.sqrt(variance))
+            scores[usable, model] = (curve[:, 1] - curve[:, 0]) / (
+                fits.sigma[usable, model] * np.sqrt(variance)
+            )
     return np.where(np.isfinite(scores), scores, np.nan)
 
 
@@ -164,7 +171,9 @@ def probe_stats_table(
             "probe_id": ids.take(pa.array(np.repeat(np.arange(probes), models))),
             "model": names.take(pa.array(np.tile(np.arange(models), probes))),
             "is_best": truths(is_best),
-            "is_best_poly": truths((best.best_poly[:, None] == np.arange(models)) & fitted.reshape(probes, models)),
+            "is_best_poly": truths(
+                (best.best_poly[:, None] == np.arange(models)) & fitted.reshape(probes, models)
+            ),
             "bmd": numbers(np.where(is_best, best.bmd[:, None], fits.bmd)),
             "bmdl": numbers(np.where(is_best, best.bmdl[:, None], fits.bmdl)),
             "bmdu": numbers(np.where(is_best, best.bmdu[:, None], fits.bmdu)),
@@ -172,7 +181,9 @@ def probe_stats_table(
             "fit_log_likelihood": numbers(fits.log_likelihood),
             "aic": numbers(fits.aic(best.settings.compat)),
             "adverse_direction": pa.array(direction, pa.int16()),
-            "success": truths((fits.flags & (FitFlag.NOT_CONVERGED | FitFlag.NOT_FITTED | FitFlag.NO_BMD)) == 0),
+            "success": truths(
+                (fits.flags & (FitFlag.NOT_CONVERGED | FitFlag.NOT_FITTED | FitFlag.NO_BMD)) == 0
+            ),
             "k_flag": pa.array(np.where(hill, best.k_flag[:, None], 0).ravel(), pa.int16()),
             "curve_parameters": lists(fits.parameters[:, kept].ravel(), lengths),
             "other_parameters": lists(fits.sigma.ravel(), np.ones(models, np.int32)),

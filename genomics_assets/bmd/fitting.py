@@ -282,10 +282,12 @@ class ModelFits:
         def numbers(name: str, dtype: type, *shape: int) -> NDArray[Any]:
             column = table[name].combine_chunks()
             flat = column.flatten() if shape else column
-            return flat.to_numpy(zero_copy_only=False).astype(dtype).reshape(-1, models, *shape)
+            return np.asarray(flat.to_numpy(zero_copy_only=False).astype(dtype).reshape(-1, models, *shape))
 
         doses = np.array(said["doses"])
-        values: dict[str, Any] = {name: numbers(name, np.float64) for name in ("bmd", "bmdl", "bmdu", "log_likelihood", "sigma")}
+        values: dict[str, Any] = {
+            name: numbers(name, np.float64) for name in ("bmd", "bmdl", "bmdu", "log_likelihood", "sigma")
+        }
         values |= {name: numbers(name, np.float64, doses.size)[:, 0] for name in ("group_means", "within")}
         fits = cls(
             settings=settings,
@@ -339,10 +341,18 @@ def fit_models(
     fitted = (probe_flags & (ProbeFlag.CONSTANT | ProbeFlag.NOT_FINITE)) == 0
     direction = design.shift(means) if settings.compat == "bmds" else design.trend(means)
     found, flags, bounded = _fit_all(
-        plan_of(design, log_transformation, settings), means, within.sum(axis=1), direction, fitted, progress, threads
+        plan_of(design, log_transformation, settings),
+        means,
+        within.sum(axis=1),
+        direction,
+        fitted,
+        progress,
+        threads,
     )
     fits = _in_units_of_dose(found, design, settings, direction, means, log_transformation)
-    total = ((means - (means @ design.group_sizes / design.group_sizes.sum())[:, None]) ** 2) @ design.group_sizes
+    total = (
+        (means - (means @ design.group_sizes / design.group_sizes.sum())[:, None]) ** 2
+    ) @ design.group_sizes
     exact = fits["sigma"] ** 2 * design.group_sizes.sum() <= _EXACT * (total + within.sum(axis=1))[:, None]
     for name in ("bmd", "bmdl", "bmdu", "log_likelihood"):
         fits[name][exact] = np.nan
@@ -387,7 +397,9 @@ def plan_of(design: Design, log_transformation: LogTransformation, settings: Fit
             if kind not in (fit_kernels.EXP2, fit_kernels.EXP3):
                 mean[model, side, : len(points)] = shapes @ sizes / sizes.sum()
             shape[model, side, : len(points)] = shapes - mean[model, side, : len(points), None]
-    basis, triangle, terms = _polynomial_tables(scaled, sizes, max(MODELS[name].degree for name in settings.models))
+    basis, triangle, terms = _polynomial_tables(
+        scaled, sizes, max(MODELS[name].degree for name in settings.models)
+    )
     goal, change = _benchmark(settings.bmr, log_transformation)
     return fit_kernels.Plan(
         log_dose=log_dose,
@@ -395,7 +407,10 @@ def plan_of(design: Design, log_transformation: LogTransformation, settings: Fit
         kinds=kinds,
         degrees=np.array([MODELS[name].degree for name in settings.models], np.int64),
         monotonic=np.array(
-            [name in ("poly3", "poly4") or (name == "poly2" and settings.monotonic_poly2) for name in settings.models]
+            [
+                name in ("poly3", "poly4") or (name == "poly2" and settings.monotonic_poly2)
+                for name in settings.models
+            ]
         ),
         bounds=np.array(bounds),
         points=np.array([len(points) for points in grids], np.int64),
@@ -430,7 +445,9 @@ def _benchmark(bmr: BenchmarkResponse, log_transformation: LogTransformation) ->
     return fit_kernels.ABSOLUTE, math.log1p(bmr.factor) / math.log(LOG_BASES[log_transformation])
 
 
-def _grid(kind: int, scaled: NDArray[np.float64], settings: FitSettings) -> tuple[NDArray[np.float64], list[float]]:
+def _grid(
+    kind: int, scaled: NDArray[np.float64], settings: FitSettings
+) -> tuple[NDArray[np.float64], list[float]]:
     """Starting points (G, 2) of the curve's own parameters, and their bounds."""
     from genomics_assets.bmd import fit_kernels as kernels
 
@@ -451,7 +468,12 @@ def _grid(kind: int, scaled: NDArray[np.float64], settings: FitSettings) -> tupl
         return _points(np.linspace(-7, limits[1], first), np.linspace(0, steepest, second)), limits
     highest = math.log(20) - lowest
     if kind == kernels.EXP4:
-        return _points(np.linspace(-math.log(50), highest, _GRID_OF_ONE), np.zeros(1)), [-12.0, highest + 5, 0.0, 0.0]
+        return _points(np.linspace(-math.log(50), highest, _GRID_OF_ONE), np.zeros(1)), [
+            -12.0,
+            highest + 5,
+            0.0,
+            0.0,
+        ]
     flattest = math.log(0.05) if settings.compat == "bmdexpress3" else 0.0
     place = np.linspace(-math.log(5), highest, first)
     return _points(place, np.linspace(flattest, steepest, second)), [-12.0, highest + 5, flattest, steepest]
@@ -483,6 +505,7 @@ def _polynomial_tables(
 def probe_flags_of(
     design: Design, responses: NDArray[np.floating], within: NDArray[np.float64], finite: NDArray[np.bool_]
 ) -> NDArray[np.uint8]:
+    """(P,): `ProbeFlag` of each probe."""
     flags = np.zeros(len(responses), np.uint8)
     if not len(responses):
         return flags
@@ -514,7 +537,14 @@ def _fit_all(
 
     def fit(part: slice) -> None:
         fit_kernels.fit_probes(
-            plan, means[part], within[part], signs[part], fitted[part], found[part], flags[part], bounded[part]
+            plan,
+            means[part],
+            within[part],
+            signs[part],
+            fitted[part],
+            found[part],
+            flags[part],
+            bounded[part],
         )
 
     run_in_threads(fit, pieces, progress, threads)
@@ -568,12 +598,16 @@ def _in_units_of_dose(
             into[:, :3] = np.stack([control, v / highest ** np.exp(t1), np.exp(t1)], axis=1)
         elif name in ("exp2", "exp3"):
             d = np.exp(t2)
-            columns = [v, np.exp(t1 / d) / highest, d, sign] if name == "exp3" else [v, np.exp(t1) / highest, sign]
+            columns = (
+                [v, np.exp(t1 / d) / highest, d, sign] if name == "exp3" else [v, np.exp(t1) / highest, sign]
+            )
             into[:, : len(columns)] = np.stack(columns, axis=1)
         else:
             with np.errstate(divide="ignore", invalid="ignore"):
                 columns = [control, np.exp(t1) / highest, 1 + v / control, np.exp(t2)]
-            into[:, : len(MODELS[name].parameters)] = np.stack(columns, axis=1)[:, : len(MODELS[name].parameters)]
+            into[:, : len(MODELS[name].parameters)] = np.stack(columns, axis=1)[
+                :, : len(MODELS[name].parameters)
+            ]
     return {
         "bmd": found[:, :, kernels.BMD] * highest,
         "bmdl": found[:, :, kernels.BMDL] * highest,

@@ -162,7 +162,9 @@ def gene_bmds(
     passed = np.array([stage[rows_by_gene[gene]].max() for gene in genes], np.int64)
     surviving = [[row for row in rows_by_gene[gene] if stage[row] == len(names)] for gene in genes]
     fit_p = best.of_winner(fits.fit_p_value(best.settings.compat))
-    change = prefilter.best_fold_change if prefilter is not None else best.of_winner(statistics.fold_change_to_top)
+    change = (
+        prefilter.best_fold_change if prefilter is not None else best.of_winner(statistics.fold_change_to_top)
+    )
     direction = _directions(fits, best)
     signs = [set(direction[rows].tolist()) for rows in surviving]
     return GeneBmds(
@@ -175,7 +177,9 @@ def gene_bmds(
         bmdl=_means(best.bmdl, surviving),
         bmdu=_means(best.bmdu, surviving),
         fit_p_value=_means(fit_p, surviving),
-        fold_change=np.array([change[rows][np.abs(change[rows]).argmax()] if rows else np.nan for rows in surviving]),
+        fold_change=np.array(
+            [change[rows][np.abs(change[rows]).argmax()] if rows else np.nan for rows in surviving]
+        ),
         direction=np.array([found.pop() if len(found) == 1 else 0 for found in signs], np.int8),
         correlation=np.array([_smallest_correlation(fits.group_means[rows]) for rows in surviving]),
     )

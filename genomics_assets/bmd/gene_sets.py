@@ -68,7 +68,9 @@ def read_gmt(path: Path, name: str | None = None) -> GeneSets:
     try:
         lines = path.read_text("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
-        raise InputError(f"not UTF-8 text at byte {error.start}", remedy="save it as UTF-8", file=path.name) from None
+        raise InputError(
+            f"not UTF-8 text at byte {error.start}", remedy="save it as UTF-8", file=path.name
+        ) from None
     sets: dict[str, GeneSet] = {}
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -83,7 +85,9 @@ def read_gmt(path: Path, name: str | None = None) -> GeneSets:
                 line=number,
             )
         if cells[0] in sets:
-            raise InputError(f"the set {cells[0][:80]!r} comes twice", remedy="keep one", file=path.name, line=number)
+            raise InputError(
+                f"the set {cells[0][:80]!r} comes twice", remedy="keep one", file=path.name, line=number
+            )
         sets[cells[0]] = GeneSet(cells[0], cells[0], genes)
     return _collection(path, name, sets.values())
 

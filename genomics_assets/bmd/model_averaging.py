@@ -73,7 +73,9 @@ def average_models(
     quantiles = np.full((3, len(fits)), np.nan)
     tail = 1 - fits.settings.confidence
     for row, share in enumerate((tail, 0.5, 1 - tail)):
-        quantiles[row, some] = _quantile(share, weights[some], usable[some], place[some], below[some], above[some])
+        quantiles[row, some] = _quantile(
+            share, weights[some], usable[some], place[some], below[some], above[some]
+        )
     return AveragedModels(names, weights, bmd=quantiles[1], bmdl=quantiles[0], bmdu=quantiles[2])
 
 
@@ -92,7 +94,9 @@ def _quantile(
     """The dose below which lies so large a share of the mixture, by bisection on its logarithm; NaN beyond all doses."""
     from scipy.special import ndtr
 
-    far = np.where(usable, _FAR * np.nanmax(np.stack([np.nan_to_num(below), np.nan_to_num(above)]), axis=0) + 1, 0)
+    far = np.where(
+        usable, _FAR * np.nanmax(np.stack([np.nan_to_num(below), np.nan_to_num(above)]), axis=0) + 1, 0
+    )
     low = np.where(usable, place - far, np.inf).min(axis=1)
     high = np.where(usable, place + far, -np.inf).max(axis=1)
 

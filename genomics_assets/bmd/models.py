@@ -71,7 +71,9 @@ MODELS: dict[str, Model] = {
 MOST_PARAMETERS = max(len(model.parameters) for model in MODELS.values())
 
 
-def model_mean(name: str, parameters: Sequence[float] | NDArray[np.float64], doses: ArrayLike) -> NDArray[np.float64]:
+def model_mean(
+    name: str, parameters: Sequence[float] | NDArray[np.float64], doses: ArrayLike
+) -> NDArray[np.float64]:
     """The mean response at doses.
 
     Args:

@@ -3,7 +3,7 @@
 Imported inside functions only, because numba is slow to import; see `fit_kernels` for where compiled code is kept.
 """
 
-# mypy: disable-error-code="untyped-decorator"
+# mypy: disable-error-code="untyped-decorator, no-untyped-def"
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _native = njit(cache=True, nogil=True, error_model="numpy")
 
 
 @_native
-def _williams(sums, sizes, count, squares):  # type: ignore[no-untyped-def]
+def _williams(sums, sizes, count, squares):
     """Two-sided Williams statistic from the sums of each group of centred responses.
 
     The amalgamated (isotonic) mean of the highest dose is the largest of the means of the last one, two ... groups.
@@ -38,7 +38,7 @@ def _williams(sums, sizes, count, squares):  # type: ignore[no-untyped-def]
 
 
 @_native
-def williams_p(responses, orders, sizes, statistics, p_values):  # type: ignore[no-untyped-def]
+def williams_p(responses, orders, sizes, statistics, p_values):
     """Williams statistic and its permutation p-value for each probe; probes that are constant keep NaN.
 
     Args:
@@ -77,15 +77,21 @@ def williams_p(responses, orders, sizes, statistics, p_values):  # type: ignore[
 
 
 @_native
-def _pool(means, weights, rising, first, last, fitted, level, mass, length):  # type: ignore[no-untyped-def]
+def _pool(means, weights, rising, first, last, fitted, level, mass, length):
     """Weighted isotonic regression (pool adjacent violators) of means[first:last] into fitted."""
     blocks = 0
     for j in range(first, last):
         level[blocks], mass[blocks], length[blocks] = means[j], weights[j], 1
         blocks += 1
-        while blocks > 1 and (level[blocks - 2] > level[blocks - 1]) == rising and level[blocks - 2] != level[blocks - 1]:
+        while (
+            blocks > 1
+            and (level[blocks - 2] > level[blocks - 1]) == rising
+            and level[blocks - 2] != level[blocks - 1]
+        ):
             together = mass[blocks - 2] + mass[blocks - 1]
-            level[blocks - 2] = (level[blocks - 2] * mass[blocks - 2] + level[blocks - 1] * mass[blocks - 1]) / together
+            level[blocks - 2] = (
+                level[blocks - 2] * mass[blocks - 2] + level[blocks - 1] * mass[blocks - 1]
+            ) / together
             mass[blocks - 2] = together
             length[blocks - 2] += length[blocks - 1]
             blocks -= 1
@@ -97,7 +103,7 @@ def _pool(means, weights, rising, first, last, fitted, level, mass, length):  # 
 
 
 @_native
-def best_profile(means, weights, error, fitted, level, mass, length):  # type: ignore[no-untyped-def]
+def best_profile(means, weights, error, fitted, level, mass, length):
     """The order-restricted profile that fits the group means best, and its statistic.
 
     Profiles: 0 rising, 1 falling, 2 + 2i up to group i + 1 and down after it, 3 + 2i down and then up. The statistic is
@@ -127,7 +133,7 @@ def best_profile(means, weights, error, fitted, level, mass, length):  # type: i
 
 
 @_native
-def oriogen_p(responses, orders, sizes, first, most, fudge, profiles, statistics, p_values):  # type: ignore[no-untyped-def]
+def oriogen_p(responses, orders, sizes, first, most, fudge, profiles, statistics, p_values):
     """ORIOGEN-style statistic, profile and bootstrap p-value for each probe.
 
     Under the null hypothesis residuals are exchangeable between groups, so that samples of them, drawn with replacement,

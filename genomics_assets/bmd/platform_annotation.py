@@ -85,8 +85,12 @@ def read_probe_map(path: Path, name: str | None = None) -> PlatformAnnotation:
         if cells[0] not in genes:
             raise InputError("a probe without a gene", remedy="remove the line", file=path.name, line=line)
     if not genes:
-        raise InputError("no probe in it", remedy="drop a map with a header and lines `probe<TAB>gene`", file=path.name)
-    return PlatformAnnotation(name or path.stem, {probe: tuple(found) for probe, found in genes.items()}, symbols)
+        raise InputError(
+            "no probe in it", remedy="drop a map with a header and lines `probe<TAB>gene`", file=path.name
+        )
+    return PlatformAnnotation(
+        name or path.stem, {probe: tuple(found) for probe, found in genes.items()}, symbols
+    )
 
 
 def read_table(path: Path, columns: int) -> list[tuple[int, list[str]]]:

@@ -70,7 +70,8 @@ def points_of_departure(
         categories: of the same genes, for the lowest median; None leaves it out.
         draws: of the bootstrap.
         seed: of the bootstrap.
-        least_genes, least_percentage: what a set must have for its median to count.
+        least_genes: with a BMD, that a set must have for its median to count.
+        least_percentage: of its genes on the platform, that must have a BMD.
         largest_fisher_p: and how enriched it must be; None: any.
     """
     alive = np.flatnonzero(genes.survives)
@@ -99,7 +100,10 @@ def points_table(points: tuple[PointOfDeparture, ...]) -> pa.Table:
     columns = ("method", "value", "bmdl", "lower", "upper", "genes", "basis")
     types = (pa.string(), *[pa.float64()] * 4, pa.int64(), pa.string())
     return pa.table(
-        {name: pa.array([getattr(point, name) for point in points], kind) for name, kind in zip(columns, types, strict=True)}
+        {
+            name: pa.array([getattr(point, name) for point in points], kind)
+            for name, kind in zip(columns, types, strict=True)
+        }
     )
 
 
@@ -159,10 +163,14 @@ def _of_share(
     )
 
 
-def _of_mode(bmd: NDArray[np.float64], bmdl: NDArray[np.float64], samples: NDArray[np.float64]) -> PointOfDeparture:
+def _of_mode(
+    bmd: NDArray[np.float64], bmdl: NDArray[np.float64], samples: NDArray[np.float64]
+) -> PointOfDeparture:
     value = first_mode(bmd)
     if value is None:
-        return PointOfDeparture("first_mode", None, None, None, None, bmd.size, f"only {bmd.size} genes have a BMD")
+        return PointOfDeparture(
+            "first_mode", None, None, None, None, bmd.size, f"only {bmd.size} genes have a BMD"
+        )
     modes = np.array([first_mode(sample) or np.nan for sample in samples])
     lower, upper = _interval(modes)
     known = bmdl[np.isfinite(bmdl) & (bmdl > 0)]
@@ -180,7 +188,9 @@ def first_mode(values: NDArray[np.float64]) -> float | None:
     if logs.size < _FEWEST_FOR_PERCENTILES:
         return None
     quartiles = np.quantile(logs, [0.25, 0.75])
-    spread = min(float(logs.std(ddof=1)), float(quartiles[1] - quartiles[0]) / 1.34) or float(logs.std(ddof=1))
+    spread = min(float(logs.std(ddof=1)), float(quartiles[1] - quartiles[0]) / 1.34) or float(
+        logs.std(ddof=1)
+    )
     if spread == 0:
         return float(np.exp(logs[0]))
     width = 0.9 * spread * logs.size**-0.2
@@ -191,7 +201,9 @@ def first_mode(values: NDArray[np.float64]) -> float | None:
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) * cell / width) ** 2)
     density = np.convolve(counts, kernel)[reach : reach + counts.size]
     inner = density[1:-1]
-    peaks = np.flatnonzero((inner > density[:-2]) & (inner >= density[2:]) & (inner >= _SMALLEST_MODE * density.max()))
+    peaks = np.flatnonzero(
+        (inner > density[:-2]) & (inner >= density[2:]) & (inner >= _SMALLEST_MODE * density.max())
+    )
     at = int(peaks[0]) + 1 if peaks.size else int(density.argmax())
     return float(np.exp((edges[at] + edges[at + 1]) / 2))
 

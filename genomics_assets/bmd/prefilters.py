@@ -88,14 +88,20 @@ class PrefilterSettings:
     max_bootstraps: int = 1000
     s0_adjustment: float = 5.0
     models: tuple[ModelName, ...] = ("hill", "power", "linear", "exp3", "exp5")
-    bmr: BenchmarkResponse = BenchmarkResponse("sd", 1.021)
+    bmr: BenchmarkResponse = field(default_factory=lambda: BenchmarkResponse("sd", 1.021))
     seed: int = 23524
 
     def __post_init__(self) -> None:
         if not self.p_value_cutoff > 0:
             raise InputError(f"p_value_cutoff is {self.p_value_cutoff:g}", remedy="write a number above 0")
-        if self.permutations < 1 or self.initial_bootstraps < 1 or self.max_bootstraps < self.initial_bootstraps:
-            raise InputError("permutations or bootstraps are too few", remedy="ask for at least 1, and max >= initial")
+        if (
+            self.permutations < 1
+            or self.initial_bootstraps < 1
+            or self.max_bootstraps < self.initial_bootstraps
+        ):
+            raise InputError(
+                "permutations or bootstraps are too few", remedy="ask for at least 1, and max >= initial"
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,7 +153,9 @@ class PrefilterResults:
             value = getattr(self, f.name)
             if f.name == "doses" or not isinstance(value, np.ndarray | list):
                 continue
-            arrays[f.name] = value[rows] if isinstance(value, np.ndarray) else np.array(value, object)[rows].tolist()
+            arrays[f.name] = (
+                value[rows] if isinstance(value, np.ndarray) else np.array(value, object)[rows].tolist()
+            )
         return replace(self, **arrays)
 
     def table(self, probe_ids: Sequence[str]) -> pa.Table:
@@ -394,7 +402,9 @@ def _oriogen(
         return _Test(p_values, np.full(len(responses), np.nan), more={"profile": [None] * len(responses)})
     errors = np.sqrt(squares.sum(axis=1) / (count - groups))
     fudge = float(np.percentile(errors[np.isfinite(statistics)], settings.s0_adjustment))
-    orders = np.random.default_rng(settings.seed).integers(0, count, (settings.max_bootstraps, count), np.int32)
+    orders = np.random.default_rng(settings.seed).integers(
+        0, count, (settings.max_bootstraps, count), np.int32
+    )
     sizes = design.group_sizes.astype(np.float64)
 
     def work(part: slice) -> None:
@@ -440,9 +450,7 @@ def _curve_fit(
     best = select_best_models(fits, SelectionSettings(flag_hill=False))
     names = [fits.models[i] if i >= 0 else None for i in best.model.tolist()]
     p = best.of_winner(fits.fit_p_value())
-    return _Test(
-        p, np.full(len(p), np.nan), more={"best_model": names, "bmd": best.bmd, "bmdl": best.bmdl}
-    )
+    return _Test(p, np.full(len(p), np.nan), more={"best_model": names, "bmd": best.bmd, "bmdl": best.bmdl})
 
 
 def _pieces(count: int) -> list[slice]:
@@ -527,4 +535,6 @@ def notel_lotel(
     works = (np.abs(fold_changes) > settings.fold_change_lotel) & (p_values < settings.p_value_lotel)
     first = works.argmax(axis=1)
     any_works = works.any(axis=1)
-    return np.where(any_works, design.doses[first], np.nan), np.where(any_works, design.doses[first + 1], np.nan)
+    return np.where(any_works, design.doses[first], np.nan), np.where(
+        any_works, design.doses[first + 1], np.nan
+    )

@@ -37,7 +37,7 @@ _BLANK = -9999
 _PROBES_AT_ONCE = 16
 
 
-class PybmdsUnavailable(RuntimeError):
+class PybmdsError(RuntimeError):
     """The other environment is not there, or does not work; the message says what to do."""
 
 
@@ -63,22 +63,22 @@ def fit_with_pybmds(
     fits are pybmds's own. Exp2 and Exp4 are not among its models.
 
     Raises:
-        PybmdsUnavailable: no interpreter is named, or a process ends in error.
+        PybmdsError: no interpreter is named, or a process ends in error.
         InputError: as `fit_models`; a model that pybmds does not have.
     """
     chosen = python or pybmds_python()
     if chosen is None:
-        raise PybmdsUnavailable(
+        raise PybmdsError(
             f"The engine pybmds needs an environment of its own. Remedy: make one with pybmds in it and set "
             f"{PYTHON_VARIABLE} to its interpreter, or use `engine: native`."
         )
     if missing := [name for name in settings.models if name not in pybmds_worker.CLASSES]:
         raise InputError(f"pybmds has no model {missing[0]}", remedy="use exp3 or exp5, or the native engine")
     design = Design.of(sample_doses)
-    responses = np.asarray(responses, np.float64)
-    finite = np.isfinite(responses).all(axis=1)
-    means, within = design.group_means(np.where(finite[:, None], responses, 0))
-    flags = probe_flags_of(design, responses, within, finite)
+    values = responses.astype(np.float64)
+    finite = np.isfinite(values).all(axis=1)
+    means, within = design.group_means(np.where(finite[:, None], values, 0))
+    flags = probe_flags_of(design, values, within, finite)
     direction = design.shift(means) if settings.compat == "bmds" else design.trend(means)
     rows = np.flatnonzero(flags == 0)
     request = {
@@ -87,7 +87,7 @@ def fit_with_pybmds(
         "free": [] if settings.monotonic_poly2 else ["poly2"],
         "settings": _options(settings, log_transformation, variance),
     }
-    answers = _answers(chosen, request, responses[rows], direction[rows] > 0, processes, progress)
+    answers = _answers(chosen, request, values[rows], direction[rows] > 0, processes, progress)
     return _fits(design, settings, log_transformation, means, within, flags, direction, rows, answers)
 
 
@@ -97,7 +97,12 @@ def _options(settings: FitSettings, log_transformation: LogTransformation, varia
         kind = _RELATIVE
         if log_transformation != "NONE":
             kind, bmr = _ABSOLUTE, float(np.log1p(bmr) / np.log(LOG_BASES[log_transformation]))
-    return {"bmr_type": kind, "bmr": bmr, "disttype": _DISTRIBUTIONS[variance], "alpha": 1 - settings.confidence}
+    return {
+        "bmr_type": kind,
+        "bmr": bmr,
+        "disttype": _DISTRIBUTIONS[variance],
+        "alpha": 1 - settings.confidence,
+    }
 
 
 def _answers(
@@ -145,14 +150,14 @@ def _ask(python: Path, request: dict[str, Any]) -> list[list[dict[str, Any] | No
                 env={"PATH": os.environ.get("PATH", ""), "MPLBACKEND": "agg"},
             )
         except OSError as error:
-            raise PybmdsUnavailable(
+            raise PybmdsError(
                 f"{python} cannot be run ({error.strerror}). Remedy: set {PYTHON_VARIABLE} to an interpreter."
             ) from None
         complaints.seek(0)
         last = complaints.read().decode(errors="replace").strip().rpartition("\n")[2]
     lines = done.stdout.splitlines()
     if done.returncode != 0 or len(lines) != len(request["responses"]):
-        raise PybmdsUnavailable(
+        raise PybmdsError(
             f"pybmds under {python} ended with code {done.returncode}: {last[:300]}. "
             f"Remedy: {python} -m pip install pybmds==25.2"
         )
@@ -189,7 +194,8 @@ def _fits(
             curve, sigma = _curve(name, answer["parameters"], int(direction[probe]))
             parameters[probe, model, : len(curve)] = curve
             numbers["sigma"][probe, model] = sigma
-            flags[probe, model] = _flags(*(numbers[key][probe, model] for key in ("bmd", "bmdl", "bmdu")), design)
+            bmd, bmdl, bmdu = (float(numbers[key][probe, model]) for key in ("bmd", "bmdl", "bmdu"))
+            flags[probe, model] = _flags(bmd, bmdl, bmdu, design)
     stated = numbers.pop("p_value")
     return ModelFits(
         settings=settings,
