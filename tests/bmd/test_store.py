@@ -241,9 +241,7 @@ def test_rows_hang_on_the_current_result_alone(
     store: BmdStore, query: Query, key: str, bmd_result_id: int, experiment_id: int
 ) -> None:
     def genes(*names: str) -> ResultRows:
-        return ResultRows(
-            bmd_result_id, pa.table({"gene": list(names), "probes": pa.array([1] * len(names), pa.int32())})
-        )
+        return ResultRows(bmd_result_id, pa.table({"gene": list(names), "probes": [["P1"]] * len(names)}))
 
     store.replace_rows("bmd.gene_bmds", key, genes("A", "B"))
     store.replace_rows("bmd.gene_bmds", key, genes("B", "C"))
