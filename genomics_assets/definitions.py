@@ -5,12 +5,12 @@ A domain is a package and one entry in `DOMAINS`.
 
 import dagster as dg
 
-from genomics_assets import annotations, gwas, jobs, variants, verbal_autopsy, zygotrix
+from genomics_assets import annotations, bmd, gwas, jobs, variants, verbal_autopsy, zygotrix
 from resources import default_resources
 from sensors.automation import automation
 from sensors.maintenance import maintenance, maintenance_nightly
 
-DOMAINS = (variants, annotations, gwas, zygotrix, verbal_autopsy, jobs)
+DOMAINS = (variants, annotations, gwas, zygotrix, bmd, verbal_autopsy, jobs)
 
 
 def build_definitions(**overrides: object) -> dg.Definitions:

@@ -21,6 +21,16 @@ def default_resources(
     from resources.annotation_downloads import AnnotationDownloads
     from resources.annotation_io_manager import AnnotationIOManager
     from resources.annotation_warehouse import AnnotationWarehouse
+    from resources.bmd_io_managers import (
+        ExperimentIOManager,
+        FitsIOManager,
+        ResultFilesIOManager,
+        ResultIOManager,
+        ResultRowsIOManager,
+    )
+    from resources.bmd_reference import BmdReference
+    from resources.bmd_run_jobs import BmdRunJobs
+    from resources.bmd_store import BmdStore
     from resources.cohort_store import CohortStore
     from resources.drop_ledger import DropLedgerResource
     from resources.gwas_store import GwasStore
@@ -47,6 +57,9 @@ def default_resources(
     inbox = InboxResource(url=inbox_url, drop_ledger=ledger)
     gwas_jobs = GwasJobs(postgres=postgres, mongo=mongo)
     zygotrix = ZygotrixStore(mongo=mongo, objects=objects)
+    bmd_jobs = BmdJobs(postgres=postgres)
+    bmd_store = BmdStore(postgres=postgres, objects=objects)
+    bmd_run_jobs = BmdRunJobs(jobs=bmd_jobs, store=bmd_store)
     return {
         "postgres": postgres,
         "mongo": mongo,
@@ -57,13 +70,21 @@ def default_resources(
         "warehouse": warehouse,
         "lake": lake,
         "comsa_jobs": ComsaJobs(postgres=postgres, objects=objects),
-        "bmd_jobs": BmdJobs(postgres=postgres),
         "cohorts": CohortStore(postgres=postgres, objects=objects),
         "annotation_warehouse": annotations,
         "annotations_io": AnnotationIOManager(annotation_warehouse=annotations),
         "gwas_jobs": gwas_jobs,
         "zygotrix": zygotrix,
         "gwas": GwasStore(zygotrix=zygotrix, objects=objects, gwas_jobs=gwas_jobs),
+        "bmd_jobs": bmd_jobs,
+        "bmd_store": bmd_store,
+        "bmd_reference": BmdReference(postgres=postgres),
+        "bmd_run_jobs": bmd_run_jobs,
+        "bmd_experiment_io": ExperimentIOManager(store=bmd_store, run_jobs=bmd_run_jobs),
+        "bmd_results_io": ResultIOManager(store=bmd_store, run_jobs=bmd_run_jobs),
+        "bmd_fits_io": FitsIOManager(store=bmd_store, run_jobs=bmd_run_jobs),
+        "bmd_rows_io": ResultRowsIOManager(store=bmd_store, run_jobs=bmd_run_jobs),
+        "bmd_files_io": ResultFilesIOManager(store=bmd_store, run_jobs=bmd_run_jobs),
         "postgres_io": PostgresIOManager(postgres=postgres),
         "mongo_io": MongoIOManager(mongo=mongo),
         "objects_io": ObjectStoreIOManager(objects=objects),
