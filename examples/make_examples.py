@@ -233,6 +233,29 @@ FAM1\tdaughter\tfather\tmother\t2\t2
 """
 
 
+DOSE_RESPONSE = """\
+log_transformation: BASE2
+prefilter: {method: anova, p_value_cutoff: 0.01, fold_change: 1.5}
+models: [hill, power, linear, poly2, exp3, exp5]
+bmr: {type: sd, factor: 1.349}
+model_averaging: true
+"""
+
+
+def dose_response() -> list[str]:
+    """An expression matrix of 160 probes, half of them with planted curves."""
+    from genomics_assets.bmd.planted import planted_experiment
+
+    experiment = planted_experiment(160, replicates=8, seed=20261)
+    doses = [f"{dose:g}" for dose in experiment.sample_doses]
+    samples = [f"S{i + 1:03d}" for i in range(len(doses))]
+    rows = [
+        [probe, *(f"{value:.4f}" for value in values)]
+        for probe, values in zip(experiment.probe_ids, experiment.responses, strict=True)
+    ]
+    return ["\t".join(cells) for cells in [["SampleID", *samples], ["Dose", *doses], *rows]]
+
+
 def main() -> None:
     """Write the examples."""
     INBOX.mkdir(parents=True, exist_ok=True)
@@ -240,6 +263,10 @@ def main() -> None:
         (INBOX / f"{name}.vcf").write_text("\n".join(lines) + "\n")
     (INBOX / "trio.ped").write_text(PEDIGREE)
     (INBOX / "panel.yaml").write_text("reference_genome: GRCh38\n")
+    project = INBOX.parent / "bmd" / "synthetic"
+    project.mkdir(parents=True, exist_ok=True)
+    (project / "planted_curves.txt").write_text("\n".join(dose_response()) + "\n")
+    (project / "planted_curves.yaml").write_text(DOSE_RESPONSE)
 
 
 if __name__ == "__main__":
