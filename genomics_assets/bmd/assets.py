@@ -411,7 +411,7 @@ def charts(
     """Pictures: curves of the most sensitive probes, accumulation of genes, shares of models, gene sets."""
     from genomics_assets.bmd.charts import all_charts
     from genomics_assets.bmd.dropped import settings_of
-    from genomics_assets.variants.assets import picture
+    from resources.preview import picture
 
     settings = settings_of(expression_matrix.stored.options)
     with bmd_run_jobs.step(context):

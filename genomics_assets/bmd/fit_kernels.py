@@ -38,6 +38,9 @@ _LARGEST_EXPONENT = 3.9
 _LOWEST_BELOW, _HIGHEST = 14.0, 8.0
 _CLOSE_ENOUGH = 3e-4
 _MOST_STARTS = 2
+# A profile above the maximum by this much shows a better maximum; below it moves a deviance by less than 0.01.
+_BETTER_BY = 4e-3
+_ATTEMPTS = 6
 
 
 class Plan(NamedTuple):
@@ -583,7 +586,7 @@ def _limit(
             if trial < tries - 1:
                 b1, b2 = plan.grid[model, starts[trial], 0], plan.grid[model, starts[trial], 1]
             trial += 1
-        if F < F_hat - 1e-3:
+        if F < F_hat - _BETTER_BY:
             return np.nan, a1, a2, True
         if closed and (best_trial == 0 or abs(r - target) < _CLOSE_ENOUGH):
             return x, a1, a2, False
@@ -678,7 +681,7 @@ def _fit_model(plan, model, rising, N, centred_y, raw_y, ssw, ymean, q, sums, sp
     y, Syy = centred_y if centred else raw_y
     profile_y, profile_Syy = raw_y if plan.goals[1] == RELATIVE or not centred else centred_y
     t1, t2, v, bounded, flags = 0.0, 0.0, 0.0, 0, 0
-    for attempt in range(4):
+    for attempt in range(_ATTEMPTS):
         if kind == POLYNOMIAL:
             at, F = _polynomial_maximum(plan, model, rising, N, ssw, sse, beta)
             control = beta[at, 0]
@@ -718,7 +721,8 @@ def _fit_model(plan, model, rising, N, centred_y, raw_y, ssw, ymean, q, sums, sp
                     2.0 * which - 1.0, sums, spare,
                 )  # fmt: skip
                 if better:
-                    t1, t2 = a1, a2
+                    if attempt < _ATTEMPTS - 1:
+                        t1, t2 = a1, a2
                     flags |= NOT_CONVERGED
                     break
                 row[BMDL + which] = math.exp(x)

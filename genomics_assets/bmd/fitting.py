@@ -510,10 +510,10 @@ def probe_flags_of(
     if not len(responses):
         return flags
     replicated = design.group_sizes > 1
-    flags[responses.max(axis=1) == responses.min(axis=1)] |= np.uint8(ProbeFlag.CONSTANT)
     flags[(within[:, replicated] == 0).any(axis=1)] |= np.uint8(ProbeFlag.ZERO_VARIANCE_GROUP)
     if not replicated.any():
         flags |= np.uint8(ProbeFlag.NO_REPLICATES)
+    flags[responses.max(axis=1) == responses.min(axis=1)] = ProbeFlag.CONSTANT
     flags[~finite] = ProbeFlag.NOT_FINITE
     return flags
 

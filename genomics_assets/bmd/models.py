@@ -99,5 +99,6 @@ def model_mean(
             return np.asarray(p[0] * np.exp(sign * (p[1] * x) ** d))
         if name in ("exp4", "exp5"):
             d = p[3] if name == "exp5" else 1.0
-            return np.asarray(p[0] * (p[2] - (p[2] - 1) * np.exp(-((p[1] * x) ** d))))
+            # Not as the formula is written: c may be huge where the curve is all but a power.
+            return np.asarray(p[0] - p[0] * (p[2] - 1) * np.expm1(-((p[1] * x) ** d)))
         return np.asarray(sum(p[power] * x**power for power in range(MODELS[name].degree + 1)))

@@ -75,8 +75,8 @@ def fit_with_pybmds(
     if missing := [name for name in settings.models if name not in pybmds_worker.CLASSES]:
         raise InputError(f"pybmds has no model {missing[0]}", remedy="use exp3 or exp5, or the native engine")
     design = Design.of(sample_doses)
-    values = responses.astype(np.float64)
-    finite = np.isfinite(values).all(axis=1)
+    values: NDArray[np.float64] = np.array(responses, np.float64)
+    finite = np.asarray(np.isfinite(values).all(axis=1))
     means, within = design.group_means(np.where(finite[:, None], values, 0))
     flags = probe_flags_of(design, values, within, finite)
     direction = design.shift(means) if settings.compat == "bmds" else design.trend(means)

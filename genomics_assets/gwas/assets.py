@@ -14,7 +14,6 @@ from typing import Any
 import dagster as dg
 
 from genomics_assets.gwas.partitions import GWAS_DROPS, gwas_partitions
-from genomics_assets.variants.assets import picture
 from resources.gwas_store import (
     MOST_ACTIVE_JOBS,
     SAMPLE_JOIN,
@@ -24,6 +23,7 @@ from resources.gwas_store import (
     GwasStore,
 )
 from resources.inbox import InboxResource
+from resources.preview import picture
 
 OWNERS = ["team:genomics-data"]
 # Lost connections and restarting servers pass; a file that cannot be taken raises Failure, which is never retried.

@@ -246,7 +246,7 @@ def test_a_table_of_fits_gives_them_back_from_parquet(tmp_path, fits: ModelFits)
 
 
 def test_known_answers_of_a_textbook_set() -> None:
-    """The continuous example of the BMDS documentation, by its summary: means, standard deviations and sizes."""
+    """A made-up data set by its summary: means, standard deviations and sizes."""
     doses, sizes = [0, 35, 105, 316, 625], 20
     means, deviations = [1.61, 1.66, 1.75, 1.81, 1.89], [0.12, 0.13, 0.11, 0.15, 0.13]
     noise = np.linspace(-1, 1, sizes)

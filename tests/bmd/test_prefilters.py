@@ -29,10 +29,8 @@ def experiment() -> PlantedExperiment:
 
 
 def groups(experiment: PlantedExperiment, row: int) -> list[np.ndarray]:
-    return [
-        experiment.responses[row, experiment.sample_doses == dose].astype(float)
-        for dose in np.unique(experiment.sample_doses)
-    ]
+    responses = experiment.responses[row].astype(float)
+    return [responses[experiment.sample_doses == dose] for dose in np.unique(experiment.sample_doses)]
 
 
 def test_analysis_of_variance_is_that_of_scipy(experiment: PlantedExperiment) -> None:

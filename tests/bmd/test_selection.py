@@ -70,7 +70,7 @@ def test_the_lowest_aic_wins_and_a_polynomial_wins_a_tie() -> None:
 
 
 def test_a_model_counts_only_with_the_limits_that_are_put_to_use() -> None:
-    fits = stated([[-10, -20, -21, -25, -30, -30]] * 2, [[4.0] * 6] * 2)
+    fits = stated([[-10, -20, -23, -25, -30, -30]] * 2, [[4.0] * 6] * 2)
     fits.bmdl[0, HILL] = np.nan
     fits.bmdu[1, HILL] = np.nan
     chosen = {
@@ -185,4 +185,5 @@ def test_planted_benchmark_doses_lie_in_their_averaged_intervals(
     lower, upper = np.nan_to_num(average.bmdl, nan=0.0), np.nan_to_num(average.bmdu, nan=np.inf)
     responsive = np.isfinite(experiment.bmd)
     inside = (lower <= experiment.bmd) & (experiment.bmd <= upper)
-    assert inside[responsive].mean() >= 0.9
+    # Nominally 90 %; 150 probes stray from it by 2.4 %.
+    assert inside[responsive].mean() >= 0.85
