@@ -38,6 +38,8 @@ test: $(VENV)/project.done $(VENV)/dev.done
 bench: $(VENV)/project.done $(VENV)/dev.done
 	$(BIN)/python -m benchmarks.variants $(ARGS)
 	$(BIN)/python -m benchmarks.annotations $(if $(findstring --quick,$(ARGS)),--quick)
+	$(BIN)/python -m benchmarks.gwas $(if $(findstring --quick,$(ARGS)),--quick)
+	$(BIN)/python -m benchmarks.bmd $(if $(findstring --quick,$(ARGS)),--quick)
 	$(BIN)/python -m benchmarks.verbal_autopsy
 
 lint: $(VENV)/project.done $(VENV)/dev.done

@@ -1,6 +1,7 @@
 """What automation conditions ask for, made without a daemon, after a drain has loaded what was dropped."""
 
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -60,7 +61,10 @@ class ConditionDrain:
         return any(graph.get(key).automation_condition for key in graph.materializable_asset_keys)
 
     def _evaluate(self) -> list[tuple[dg.AssetKey, str | None]]:
-        result = dg.evaluate_automation_conditions(self.definitions, self.instance, cursor=self._cursor())
+        with warnings.catch_warnings():
+            # Dagster's own evaluation uses a parameter that it calls beta.
+            warnings.simplefilter("ignore", category=dg.BetaWarning)
+            result = dg.evaluate_automation_conditions(self.definitions, self.instance, cursor=self._cursor())
         self.instance.daemon_cursor_storage.set_cursor_values({_CURSOR: serialize_value(result.cursor)})
         graph = self.definitions.resolve_asset_graph()
         return [

@@ -245,7 +245,7 @@ def test_a_table_of_fits_gives_them_back_from_parquet(tmp_path, fits: ModelFits)
             np.testing.assert_array_equal(value, getattr(back, f.name), err_msg=f.name)
 
 
-def test_known_answers_of_a_textbook_set() -> None:
+def test_a_linear_fit_equals_least_squares() -> None:
     """A made-up data set by its summary: means, standard deviations and sizes."""
     doses, sizes = [0, 35, 105, 316, 625], 20
     means, deviations = [1.61, 1.66, 1.75, 1.81, 1.89], [0.12, 0.13, 0.11, 0.15, 0.13]

@@ -24,14 +24,14 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this ma
 
 
 BROKEN = b"##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\nchr1\tten\t.\tA\tG\t.\t.\t.\n"
-ENDED = "SELECT count(*) FROM dagster.runs WHERE status = %s"
+ENDED = "SELECT count(*) FROM dagster.runs WHERE pipeline_name = 'load_vcf' AND status = %s"
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     stack = Stack(tmp_path_factory.mktemp("ui") / "home")
     stack.up(examples=True)
-    wait_until("the examples are loaded", lambda: stack.number(ENDED, "SUCCESS") == 3, seconds=240, every=1)
+    wait_until("the examples are loaded", lambda: stack.number(ENDED, "SUCCESS") == 3, seconds=280, every=1)
     yield stack
     stack.down()
 
