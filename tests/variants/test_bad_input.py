@@ -643,7 +643,17 @@ def test_mitochondrial_rows_are_on_chr_m(awkward: dict[tuple[str, int], dict[str
 
 def test_no_column_is_left_empty_where_the_file_tells(awkward: dict[tuple[str, int], dict[str, Any]]) -> None:
     [row] = rows_at(awkward, "chr1", 2200, 2200)
-    untold = {"qual", "filter", "sample_id", "call_rate", "n_het", "n_hom_alt", "aaf", "hwe_p"}
+    untold = {
+        "qual",
+        "filter",
+        "sample_id",
+        "file_annotations",
+        "call_rate",
+        "n_het",
+        "n_hom_alt",
+        "aaf",
+        "hwe_p",
+    }
     assert {name for name, value in row.items() if value is None} == untold
     assert row["af_gnomad_popmax"] == pytest.approx(0.2)
 
@@ -831,7 +841,13 @@ class Intake:
         inbox = inbox or InboxResource(url=str(self.folder.parent), drop_ledger=self.ledger)
         resources = {**self.warehouse.resources, "inbox": inbox, "drop_ledger": self.ledger}
         self.lines.clear()
-        return drain(build_definitions(**resources), self.instance, out=self.lines.append)
+
+        def told(line: str) -> None:
+            # Assets without partitions may be made as well; they are told without a folder of the inbox.
+            if " variants/" not in line:
+                self.lines.append(line)
+
+        return drain(build_definitions(**resources), self.instance, out=told)
 
 
 @pytest.fixture(scope="module")
