@@ -10,8 +10,8 @@ from genomics_assets.annotations.source_load import Rollback, SourceLoad
 from genomics_assets.input_error import InputError
 from resources.annotation_tables import anno_table
 from resources.annotation_warehouse import AnnotationWarehouse, Loaded
+from resources.failures import permanent_failure
 from resources.preview import column_schema, markdown_table, picture
-from resources.variant_warehouse import permanent_failure
 
 
 class AnnotationIOManager(dg.ConfigurableIOManager):

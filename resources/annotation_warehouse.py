@@ -21,10 +21,10 @@ from resources import annotation_pass, annotation_tables
 from resources.annotation_pass import PassReport, RegisteredSource
 from resources.annotation_tables import Difference, anno_table, build_table, undo_table
 from resources.copy_binary import copy_batches
+from resources.failures import permanent_failure
 from resources.inbox import InboxResource
 from resources.postgres import PostgresResource
 from resources.postgres_catalogue import PostgresColumn, table_columns
-from resources.variant_warehouse import permanent_failure
 
 if TYPE_CHECKING:
     import psycopg

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from genomics_assets.input_error import InputError
 from genomics_assets.jobs.endings import ending_of
 from resources.bmd_store import BmdStore
 from resources.drop_ledger import Request
+from resources.failures import permanent_failure
 from resources.hybrid_storage import BMD
 from resources.jobs import BmdJobs, BmdRequest, JobOrigin
 
@@ -46,7 +48,10 @@ class BmdRunJobs(dg.ConfigurableResource):  # type: ignore[type-arg]
                 job.progress((before + min(1.0, share)) / max(1, len(in_run)), stage.replace("_", " "))
 
             progress(0.0)
-            yield progress
+            try:
+                yield progress
+            except InputError as error:
+                raise permanent_failure(error, context.partition_key) from error
 
     def request(self, partition_key: str) -> BmdRequest:
         """What a job of a partition is asked to do."""

@@ -27,6 +27,7 @@ from genomics_assets.bmd.stored_results import (
 from genomics_assets.drops import Drop, DropKind
 from genomics_assets.input_error import InputError
 from resources.bmd_rows import copy_rows, insert_row, lock, next_id, supersede
+from resources.failures import permanent_failure
 from resources.hybrid_storage import (
     BMD,
     CATEGORY,
@@ -40,7 +41,6 @@ from resources.hybrid_storage import (
 from resources.inbox import InboxResource
 from resources.object_store import ObjectStoreResource
 from resources.postgres import PostgresResource
-from resources.variant_warehouse import permanent_failure
 
 if TYPE_CHECKING:
     import psycopg

@@ -17,13 +17,13 @@ import dagster as dg
 
 from genomics_assets.drops import Drop, DropKind, original
 from genomics_assets.input_error import InputError
+from resources.failures import permanent_failure
 from resources.inbox import InboxResource
 from resources.jobs.gwas import GwasJobs, GwasRequest
 from resources.jobs.ledger import RunningJob, run_key_of
 from resources.jobs.orphans import die_with_run_worker
 from resources.jobs.store import JobOrigin
 from resources.object_store import ObjectStoreResource
-from resources.variant_warehouse import permanent_failure
 from resources.zygotrix_store import ZygotrixStore
 
 if TYPE_CHECKING:

@@ -17,11 +17,12 @@ from genomics_assets.input_error import InputError
 from genomics_assets.variants.load import VariantLoad, new_load_id
 from genomics_assets.variants.report import reasons_table
 from resources.copy_binary import CopyReport, copy_batches, read_batches, read_schema
+from resources.failures import permanent_failure
 from resources.postgres import PostgresResource
 from resources.postgres_catalogue import table_columns
 from resources.preview import column_schema, markdown_table
 from resources.variant_lake import VariantLake
-from resources.variant_warehouse import CurrentLoad, VariantWarehouse, permanent_failure
+from resources.variant_warehouse import CurrentLoad, VariantWarehouse
 
 VARIANTS_TABLE = "genomics.variants"
 SECONDS_BETWEEN_PROGRESS = 5.0

@@ -20,6 +20,7 @@ from genomics_assets.drops import Drop, DropKind
 from genomics_assets.input_error import InputError
 from genomics_assets.variants.load import DroppedVcf, VariantLoad, new_load_id
 from resources.environment import Genome
+from resources.failures import permanent_failure
 from resources.inbox import InboxError, InboxResource
 from resources.postgres import PostgresResource
 
@@ -586,20 +587,6 @@ class VariantWarehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
         with self.postgres.connection() as connection:
             row = connection.execute(query, (load_id,)).fetchone()
             return 0 if row is None else int(row[0])
-
-
-def permanent_failure(error: InputError, partition_key: str) -> dg.Failure:
-    """A failure that no retry helps: the file must change."""
-    return dg.Failure(
-        description=str(error),
-        metadata={
-            "file": error.file or partition_key,
-            "problem": error.problem,
-            "remedy": error.remedy,
-            **({"line": error.line} if error.line is not None else {}),
-        },
-        allow_retries=False,
-    )
 
 
 def _digest(inbox: InboxResource, drop: Drop) -> tuple[str | None, int]:

@@ -18,11 +18,11 @@ from pydantic import PrivateAttr
 from genomics_assets.document_rules import MAX_DOCUMENT_BYTES
 from genomics_assets.drops import Drop, DropKind
 from genomics_assets.input_error import InputError
+from resources.failures import permanent_failure
 from resources.inbox import InboxResource
 from resources.mongo import MongoResource, refusal
 from resources.mongo_io_manager import BATCH_DOCUMENTS, COMPOUND_BATCH_DOCUMENTS, DocumentError
 from resources.object_store import ObjectStoreResource
-from resources.variant_warehouse import permanent_failure
 
 if TYPE_CHECKING:
     from pymongo.collection import Collection

@@ -31,6 +31,7 @@ from genomics_assets.bmd.prefilters import (
     PrefilterSettings,
     prefilter,
 )
+from genomics_assets.bmd.pybmds_engine import fit_with_pybmds
 from genomics_assets.bmd.stored_results import NewFits, NewResult, StoredResult, canonical_json, identity_of
 from genomics_assets.sidecars import parse_sidecar
 
@@ -111,7 +112,12 @@ def kept_probes(result: StoredResult) -> list[str]:
 def fit_lineage(experiment: Experiment, filtered: StoredResult, settings: AnalysisSettings) -> dict[str, Any]:
     """The lineage of the fits; with `identity_of`, fits that stand already are known by it."""
     return lineage(
-        {"fit": settings.fit_settings, "log_transformation": settings.log_transformation},
+        {
+            "fit": settings.fit_settings,
+            "log_transformation": settings.log_transformation,
+            "engine": settings.engine,
+            "variance": settings.variance,
+        },
         {"matrix": experiment.stored.identity, "prefilter": filtered.results_hash},
         {"prefilter_id": filtered.id},
     )
@@ -128,13 +134,20 @@ def fit_stage(
     settings: AnalysisSettings,
     progress: Progress | None = None,
 ) -> NewFits:
-    """Fit every model to every probe that the prefilter kept."""
+    """Fit every model to every probe that the prefilter kept, by the engine that is asked for.
+
+    Raises:
+        PybmdsError: `engine: pybmds`, and it ended in error.
+        InputError: no interpreter for pybmds is named, or the engine does not have a model.
+    """
     matrix, probes = experiment.matrix, kept_probes(filtered)
     place = {probe: row for row, probe in enumerate(matrix.probes)}
     responses = matrix.responses[[place[probe] for probe in probes]]
-    fits = fit_models(
-        matrix.doses, responses, settings.log_transformation, settings.fit_settings, progress=progress
-    )
+    asked = (matrix.doses, responses, settings.log_transformation, settings.fit_settings)
+    if settings.engine == "pybmds":
+        fits = fit_with_pybmds(*asked, variance=settings.variance, progress=progress)
+    else:
+        fits = fit_models(*asked, progress=progress)
     return new_fits(fits.table(probes), len(probes), experiment, filtered, settings)
 
 

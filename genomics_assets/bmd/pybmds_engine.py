@@ -63,14 +63,14 @@ def fit_with_pybmds(
     fits are pybmds's own. Exp2 and Exp4 are not among its models.
 
     Raises:
-        PybmdsError: no interpreter is named, or a process ends in error.
-        InputError: as `fit_models`; a model that pybmds does not have.
+        PybmdsError: a process ends in error.
+        InputError: as `fit_models`; no interpreter is named; a model that pybmds does not have.
     """
     chosen = python or pybmds_python()
     if chosen is None:
-        raise PybmdsError(
-            f"The engine pybmds needs an environment of its own. Remedy: make one with pybmds in it and set "
-            f"{PYTHON_VARIABLE} to its interpreter, or use `engine: native`."
+        raise InputError(
+            "the engine pybmds needs an environment of its own",
+            remedy=f"make one with pybmds in it and set {PYTHON_VARIABLE} to its interpreter, or use `engine: native`",
         )
     if missing := [name for name in settings.models if name not in pybmds_worker.CLASSES]:
         raise InputError(f"pybmds has no model {missing[0]}", remedy="use exp3 or exp5, or the native engine")

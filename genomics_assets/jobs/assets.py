@@ -6,9 +6,9 @@ from pydantic import Field
 
 from genomics_assets.input_error import InputError
 from genomics_assets.jobs.partitions import LEGACY_DROPS, legacy_partitions
+from resources.failures import permanent_failure
 from resources.inbox import InboxResource
 from resources.jobs import ComsaJobs
-from resources.variant_warehouse import permanent_failure
 
 
 class LegacyConfig(dg.Config):

@@ -17,9 +17,9 @@ from genomics_assets.input_error import InputError
 from genomics_assets.verbal_autopsy.batch_settings import BatchSettings, read_batch_settings
 from genomics_assets.verbal_autopsy.partitions import VA_DROPS
 from resources.drop_ledger import Request
+from resources.failures import permanent_failure
 from resources.inbox import InboxResource
 from resources.jobs import ComsaJob, ComsaJobs, ComsaRequest, JobOrigin
-from resources.variant_warehouse import permanent_failure
 
 UNREADABLE = "unknown"
 

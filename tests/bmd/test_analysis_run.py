@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -239,6 +240,24 @@ def test_the_same_drop_again_changes_nothing_and_a_sidecar_alone_does_not_fit_ag
         laboratory.query("SELECT id, fits_hash FROM bmd.model_fits WHERE partition_key = 'again/small'")
         == before
     )
+
+
+def test_the_engine_that_the_sidecar_asks_for_is_the_one_that_fits(
+    laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = SIDECAR + "engine: pybmds\nvariance: non_constant\n"
+    refused = laboratory.analyze("engines/second", SMALL, asked)
+    assert not refused.success
+    assert "set GENOMICS_BMDS_PYTHON to its interpreter" in failure(refused)
+    assert not laboratory.query("SELECT id FROM bmd.model_fits WHERE partition_key = 'engines/second'")
+
+    python = os.environ.get("GENOMICS_TEST_BMDS_PYTHON")
+    if python is None:
+        pytest.skip("refused as it should be; GENOMICS_TEST_BMDS_PYTHON names no interpreter to go on with")
+    monkeypatch.setenv("GENOMICS_BMDS_PYTHON", python)
+    assert laboratory.analyze("engines/second", SMALL, asked).success
+    fit = laboratory.number("SELECT analysis_info FROM bmd.model_fits WHERE partition_key = 'engines/second'")
+    assert (fit["parameters"]["engine"], fit["parameters"]["variance"]) == ("pybmds", "non_constant")
 
 
 def test_an_analyze_configuration_of_bmdexpress_is_taken_as_it_is(laboratory: Laboratory) -> None:

@@ -62,7 +62,7 @@ def test_an_environment_that_does_not_work_is_one_clear_error(monkeypatch: pytes
     experiment = planted_experiment(1)
     arguments = (experiment.sample_doses, experiment.responses, "BASE2", FitSettings(models=("linear",)))
     monkeypatch.delenv("GENOMICS_BMDS_PYTHON", raising=False)
-    with pytest.raises(PybmdsError, match="GENOMICS_BMDS_PYTHON"):
+    with pytest.raises(InputError, match="GENOMICS_BMDS_PYTHON"):
         fit_with_pybmds(*arguments)  # type: ignore[arg-type]
     with pytest.raises(PybmdsError, match="cannot be run"):
         fit_with_pybmds(*arguments, python=Path("/no/such/python"))  # type: ignore[arg-type]
