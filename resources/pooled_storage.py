@@ -2,9 +2,12 @@
 
 The storage as it comes opens a connection for each statement: some 330 for one run of six assets, half of the run's
 time. Here each process keeps a few, and tests one before it uses it, so that a server that restarted is not noticed.
+All instances of a process share them: a code server makes an instance for each tick of each sensor.
 """
 
+import os
 from collections.abc import Mapping
+from threading import Lock
 from typing import TYPE_CHECKING, Any, cast
 
 from dagster._core.storage.config import PostgresStorageConfig
@@ -14,15 +17,20 @@ from dagster_postgres.utils import create_pg_engine, get_token_provider_from_con
 
 if TYPE_CHECKING:
     from dagster_postgres.auth import PgTokenProvider
+    from sqlalchemy import Engine
 
 # Dagster's own threads are few; more connections than these are opened when needed, and closed again.
-KEPT = 1
+KEPT = 3
 MORE = 20
 SECONDS_BEFORE_RENEWAL = 600
 
+# By process, since a fork must not use its parent's connections.
+_engines: dict[tuple[int, str], "Engine"] = {}
+_making = Lock()
+
 
 class PooledPostgresStorage(DagsterPostgresStorage):
-    """Runs, events and schedules in Postgres, through one small pool each."""
+    """Runs, events and schedules in Postgres, through one small pool for each process."""
 
     def __init__(
         self,
@@ -33,18 +41,7 @@ class PooledPostgresStorage(DagsterPostgresStorage):
     ) -> None:
         super().__init__(postgres_url, should_autocreate_tables, inst_data, token_provider)
         for storage in (self._run_storage, self._event_log_storage, self._schedule_storage):
-            options = storage._engine.url.query.get("options")
-            connect_args: dict[str, Any] = {"connect_args": {"options": options}} if options else {}
-            storage._engine = create_pg_engine(
-                postgres_url,
-                token_provider,
-                isolation_level="AUTOCOMMIT",
-                pool_size=KEPT,
-                max_overflow=MORE,
-                pool_recycle=SECONDS_BEFORE_RENEWAL,
-                pool_pre_ping=True,
-                **connect_args,
-            )
+            storage._engine = _engine(postgres_url, token_provider, storage._engine.url.query.get("options"))
 
     @classmethod
     def from_config_value(
@@ -58,3 +55,22 @@ class PooledPostgresStorage(DagsterPostgresStorage):
             should_autocreate_tables=config_value.get("should_autocreate_tables", True),
             token_provider=get_token_provider_from_config(config),
         )
+
+
+def _engine(postgres_url: str, token_provider: "PgTokenProvider | None", options: Any) -> "Engine":
+    """This process's engine for a database."""
+    key = (os.getpid(), postgres_url)
+    with _making:
+        if key not in _engines:
+            connect_args: dict[str, Any] = {"connect_args": {"options": options}} if options else {}
+            _engines[key] = create_pg_engine(
+                postgres_url,
+                token_provider,
+                isolation_level="AUTOCOMMIT",
+                pool_size=KEPT,
+                max_overflow=MORE,
+                pool_recycle=SECONDS_BEFORE_RENEWAL,
+                pool_pre_ping=True,
+                **connect_args,
+            )
+        return _engines[key]

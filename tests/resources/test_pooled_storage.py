@@ -68,3 +68,23 @@ def test_a_server_that_dropped_its_connections_is_not_noticed(
 
     assert dg.materialize([answer], instance=instance).success
     assert len(instance.get_runs()) >= 2
+
+
+def test_the_instances_of_a_process_share_their_connections(
+    instance: dg.DagsterInstance, postgres_url: str
+) -> None:
+    """As a code server does, which makes an instance for each tick of each sensor."""
+    made = []
+    for _ in range(12):
+        with dg.DagsterInstance.from_ref(instance.get_ref()) as another:
+            another.get_runs(limit=1)
+            another.get_latest_materialization_event(dg.AssetKey("answer"))
+            another.all_instigator_state()
+            made.append(another)
+
+    with psycopg.connect(postgres_url) as connection:
+        row = connection.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        ).fetchone()
+    assert row is not None
+    assert row[0] <= 6
