@@ -71,8 +71,18 @@ def definitions() -> "dg.Definitions":
         jobs=[analyze_experiment, reselect_best_models, load_platform, load_gene_sets, inspect_storage],
         # A drain takes the kinds in this order: what experiments refer to comes first.
         sensors=[
-            file_drop_sensor(PLATFORM_DROPS, job=load_platform, partitions_def=platform_partitions),
-            file_drop_sensor(GENE_SET_DROPS, job=load_gene_sets, partitions_def=gene_set_partitions),
+            file_drop_sensor(
+                PLATFORM_DROPS,
+                job=load_platform,
+                partitions_def=platform_partitions,
+                minimum_interval_seconds=20,
+            ),
+            file_drop_sensor(
+                GENE_SET_DROPS,
+                job=load_gene_sets,
+                partitions_def=gene_set_partitions,
+                minimum_interval_seconds=20,
+            ),
             file_drop_sensor(
                 EXPERIMENT_DROPS,
                 job=analyze_experiment,

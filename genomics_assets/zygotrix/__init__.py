@@ -55,7 +55,13 @@ def definitions() -> "dg.Definitions":
         jobs=[*loads.values(), look_after_store, delete_dataset_job, repair_store],
         schedules=[nightly],
         sensors=[
-            file_drop_sensor(kind, job=loads[export.collection], partitions_def=export.partitions)
+            file_drop_sensor(
+                kind,
+                job=loads[export.collection],
+                partitions_def=export.partitions,
+                # Exports come now and then, and each look costs the code server something.
+                minimum_interval_seconds=20,
+            )
             for export in EXPORTS
             for kind in export.kinds
         ],

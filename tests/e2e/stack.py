@@ -71,7 +71,7 @@ class Stack:
         if not examples:
             (self.home / "examples-dropped").touch()
         self.up_process = self.start("up", "--port", str(self.port))
-        wait_until("`up` says that it is ready", self._is_ready, seconds=180)
+        wait_until("`up` says that it is ready", self._is_ready, seconds=400)
 
     def _is_ready(self) -> bool:
         assert self.up_process is not None

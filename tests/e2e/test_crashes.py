@@ -12,6 +12,8 @@ from stack import Stack, wait_until
 
 RECORDS = 100_000
 
+pytestmark = pytest.mark.timeout(900)
+
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
@@ -66,7 +68,7 @@ class Watched:
                 ).fetchall()
                 return bool(rows[0][0] > 2_000)
 
-            wait_until("the load is under way", copied, every=0.005)
+            wait_until("the load is under way", copied, seconds=400, every=0.005)
 
     def audit(self) -> list[tuple[Any, ...]]:
         return self.stack.query(
@@ -85,7 +87,7 @@ class Watched:
         return summed == [(RECORDS,)]
 
     def check_complete(self) -> None:
-        wait_until(f"{self.key} is complete", self.is_complete, seconds=200, every=0.5)
+        wait_until(f"{self.key} is complete", self.is_complete, seconds=400, every=0.5)
         assert self.visible() == RECORDS
         assert self.audit() == [("completed", RECORDS, RECORDS, 0)]
 

@@ -20,7 +20,10 @@ ARGUMENTS = [
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
 ]  # fmt: skip
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine"),
+    pytest.mark.timeout(900),
+]
 
 
 BROKEN = b"##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\nchr1\tten\t.\tA\tG\t.\t.\t.\n"
@@ -31,7 +34,7 @@ ENDED = "SELECT count(*) FROM dagster.runs WHERE pipeline_name = 'load_vcf' AND 
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     stack = Stack(tmp_path_factory.mktemp("ui") / "home")
     stack.up(examples=True)
-    wait_until("the examples are loaded", lambda: stack.number(ENDED, "SUCCESS") == 3, seconds=280, every=1)
+    wait_until("the examples are loaded", lambda: stack.number(ENDED, "SUCCESS") == 3, seconds=600, every=1)
     yield stack
     stack.down()
 
@@ -77,7 +80,7 @@ def test_a_materialization_shows_counts_and_pictures(stack: Stack, page: Any) ->
 def test_a_failed_partition_says_what_to_do(stack: Stack, page: Any) -> None:
     stack.drop("broken.vcf", BROKEN)
     wait_until(
-        "the broken file has failed", lambda: stack.number(ENDED, "FAILURE") == 1, seconds=120, every=1
+        "the broken file has failed", lambda: stack.number(ENDED, "FAILURE") == 1, seconds=400, every=1
     )
     [(run_id,)] = stack.query("SELECT run_id FROM dagster.runs WHERE status = 'FAILURE'")
     page.goto(f"http://127.0.0.1:{stack.port}/assets/variants/vcf_files?view=partitions&partition=broken")
