@@ -60,7 +60,7 @@ class Stack:
             cwd=ROOT, env=self.environment, text=True, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
 
-    def up(self, *, examples: bool = False) -> None:
+    def up(self) -> None:
         if self.up_process is not None and self.up_process.poll() is None:
             return
         with socket.socket() as probe:
@@ -68,8 +68,7 @@ class Stack:
             self.port = probe.getsockname()[1]
         # The examples are for people; a test drops its own files.
         self.home.mkdir(parents=True, exist_ok=True)
-        if not examples:
-            (self.home / "examples-dropped").touch()
+        (self.home / "examples-dropped").touch()
         self.up_process = self.start("up", "--port", str(self.port))
         wait_until("`up` says that it is ready", self._is_ready, seconds=400)
 

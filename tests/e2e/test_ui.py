@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stack import Stack, wait_until
+from stack import ROOT, Stack, wait_until
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 ARGUMENTS = [
@@ -33,7 +33,12 @@ ENDED = "SELECT count(*) FROM dagster.runs WHERE pipeline_name = 'load_vcf' AND 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     stack = Stack(tmp_path_factory.mktemp("ui") / "home")
-    stack.up(examples=True)
+    stack.up()
+    # Sidecars first: a file is taken with those that lie beside it.
+    for example in sorted(
+        (ROOT / "examples" / "inbox" / "vcf").iterdir(), key=lambda path: path.suffix == ".vcf"
+    ):
+        stack.drop(example.name, example.read_bytes())
     wait_until("the examples are loaded", lambda: stack.number(ENDED, "SUCCESS") == 3, seconds=600, every=1)
     yield stack
     stack.down()
