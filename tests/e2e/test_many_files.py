@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 from stack import Stack, wait_until
 
-FILES = int(os.environ.get("GENOMICS_TEST_FILES", "20"))
+FILES = int(os.environ.get("GENOMICS_TEST_FILES", "8"))
 
 
 @pytest.fixture(scope="module")
@@ -30,15 +30,16 @@ def small_vcf(number: int) -> bytes:
     return ("\n".join(lines) + "\n").encode()
 
 
-@pytest.mark.timeout(60 + 15 * FILES)
+@pytest.mark.timeout(500 + 60 * FILES)
 def test_files_dropped_at_once_land_exactly_once(stack: Stack) -> None:
     for number in range(FILES):
         stack.drop(f"batch/file {number:04}.vcf", small_vcf(number))
 
-    ended = "SELECT count(*) FROM dagster.runs WHERE status IN ('SUCCESS', 'FAILURE')"
-    wait_until("every run has ended", lambda: stack.number(ended) >= FILES, seconds=15 * FILES, every=1)
+    loads = "FROM dagster.runs WHERE pipeline_name = 'load_vcf'"
+    ended = f"SELECT count(*) {loads} AND status IN ('SUCCESS', 'FAILURE')"
+    wait_until("every run has ended", lambda: stack.number(ended) >= FILES, seconds=60 * FILES, every=1)
 
-    assert stack.query("SELECT status, count(*) FROM dagster.runs GROUP BY 1") == [("SUCCESS", FILES)]
+    assert stack.query(f"SELECT status, count(*) {loads} GROUP BY 1") == [("SUCCESS", FILES)]
     audit = stack.query(
         "SELECT status, count(*), count(DISTINCT partition_key), sum(variants_loaded)::int "
         "FROM genomics.variant_load_audit GROUP BY 1"
