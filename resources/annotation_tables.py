@@ -70,7 +70,7 @@ def fill_build(
     """Make a version's table with its key; returns how many rows had to go because an earlier one has their alleles.
 
     The key grows while the file is read, which costs no time of its own: the server waits for the reader. Only a
-    source that repeats alleles is read again, and gets its key afterwards.
+    source that repeats alleles far apart is read again, and gets its key afterwards.
 
     Args:
         connection: within a transaction.

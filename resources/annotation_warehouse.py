@@ -152,7 +152,7 @@ class AnnotationWarehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
             repeated = annotation_tables.fill_build(connection, build, load.fields, load.batches)
             tally = load.tally()
             tally.reject("duplicate_key", repeated)
-            rows = tally.rows - tally.rejected.get("duplicate_key", 0)
+            rows = tally.rows - repeated
             check_content(load, rows, None if last is None else last.present)
             if last is None or not annotation_tables.exists(connection, anno_table(load.name)):
                 difference, before = self._first(connection, load.name, build, rows), None
