@@ -3,6 +3,8 @@
 A domain is a package and one entry in `DOMAINS`.
 """
 
+from functools import cache
+
 import dagster as dg
 
 from genomics_assets import annotations, bmd, gwas, jobs, variants, verbal_autopsy, zygotrix
@@ -35,4 +37,10 @@ def build_definitions(**overrides: object) -> dg.Definitions:
 @dg.definitions
 def defs() -> dg.Definitions:
     """What `dagster` loads."""
+    return _project()
+
+
+@cache
+def _project() -> dg.Definitions:
+    """Built once a process, and once for all workers that are forked from it."""
     return build_definitions()

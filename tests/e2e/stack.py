@@ -137,6 +137,21 @@ class Stack:
                 continue
         return killed
 
+    def kill_workers(self) -> int:
+        """`kill -9` the processes that work on runs; say how many there were. Theirs is the command line of their parent."""
+        killed = 0
+        for process in self.processes():
+            try:
+                parent = process.parent()
+                if parent is not None and all(
+                    "resources.worker_template" in p.cmdline() for p in (process, parent)
+                ):
+                    process.kill()
+                    killed += 1
+            except psutil.NoSuchProcess:
+                continue
+        return killed
+
     def kill_postgres(self) -> None:
         """`kill -9` the server's first process; its children notice and go."""
         [pid_file] = self.home.rglob("postmaster.pid")
