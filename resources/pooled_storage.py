@@ -48,9 +48,14 @@ class PooledPostgresStorage(DagsterPostgresStorage):
         super().__init__(postgres_url, should_autocreate_tables, inst_data, token_provider)
         for storage in (self._run_storage, self._event_log_storage, self._schedule_storage):
             storage._engine = _engine(postgres_url, token_provider, storage._engine.url.query.get("options"))
-        events = self._event_log_storage
-        for question in ("has_table", "_has_asset_key_col_on_connection"):
-            setattr(events, question, _asked_until_true(postgres_url, question, getattr(events, question)))
+        for storage, questions in (
+            (self._event_log_storage, ("has_table", "_has_asset_key_col_on_connection")),
+            (self._run_storage, ("has_run_stats_index_cols", "has_backfill_id_column")),
+        ):
+            for question in questions:
+                setattr(
+                    storage, question, _asked_until_true(postgres_url, question, getattr(storage, question))
+                )
 
     @classmethod
     def from_config_value(
@@ -70,7 +75,7 @@ def _asked_until_true(postgres_url: str, question: str, ask: Callable[..., bool]
     """The question, with an answer of yes kept for the life of the process: a migration adds, and never removes."""
 
     def answer(*asked: Any) -> bool:
-        key = (postgres_url, question, asked[-1])
+        key = (postgres_url, question, asked[-1] if asked else "")
         if key not in _seen and ask(*asked):
             _seen.add(key)
         return key in _seen
