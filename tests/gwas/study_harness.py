@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import re
 import shutil
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,10 +24,9 @@ class Study:
     """An inbox, stores of its own, and the code location that joins them."""
 
     def __init__(self, folder: Path, postgres_url: str, mongo_url: str) -> None:
-        base, _, _ = mongo_url.rpartition("/")
         self.places = {
             "postgres_url": postgres_url,
-            "mongo_url": f"{base}/t{uuid.uuid4().hex[:12]}",
+            "mongo_url": mongo_url,
             "inbox_url": str(folder / "inbox"),
             "object_store_url": f"file://{folder}/objects",
         }
