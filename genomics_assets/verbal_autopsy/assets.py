@@ -19,7 +19,7 @@ from genomics_assets.verbal_autopsy.partitions import va_partitions
 from resources.environment import Environment
 from resources.inbox import InboxResource
 from resources.jobs import ComsaJobs
-from resources.preview import markdown_table
+from resources.preview import markdown_table, picture
 
 OWNERS = ["team:verbal-autopsy"]
 GROUP = "verbal_autopsy"
@@ -253,13 +253,6 @@ def country_sensitivity(
         matrices = find_matrices(Environment.from_environ().va_reference)
         countries = config.countries or matrices.countries
         return sensitivity_table(Assignment.from_table(cause_of_death), settings, matrices, countries)
-
-
-def picture(png: bytes, title: str) -> dg.MetadataValue:
-    """A PNG that the UI shows."""
-    from base64 import b64encode
-
-    return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{b64encode(png).decode()})")
 
 
 assets = [
