@@ -16,7 +16,8 @@ from typing import Any
 import dagster as dg
 import pyarrow.parquet as pq
 import pytest
-from bmd_bench import EXAMPLES, Laboratory, checks, failure, metadata, steps
+from bmd_bench import EXAMPLES, Laboratory, metadata, steps
+from run_results import checks, failure
 
 from sensors.jobs import care_for_jobs
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 import pyarrow.parquet as pq
+from run_results import metadata_of
 
 from genomics_assets.definitions import build_definitions
 from resources import default_resources
@@ -97,27 +97,6 @@ class Study:
         return [key for prefix in ("gwas-datasets", "gwas-results") for key in self.objects.list(prefix)]
 
 
-def failure(result: dg.ExecuteInProcessResult) -> str:
-    """The sentence that a failed run shows on its partition."""
-    [event] = [event for event in result.all_events if event.event_type_value == "STEP_FAILURE"]
-    data = event.step_failure_data
-    assert data.user_failure_data is not None, data.error
-    return str(data.user_failure_data.description)
-
-
 def metadata(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:
     """The metadata of an asset's materialization."""
-    assert result.success, [str(event) for event in result.all_events if event.is_failure]
-    [event] = result.asset_materializations_for_node(f"gwas__{asset}")
-    return {name: value.value for name, value in event.metadata.items()}
-
-
-def checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
-    """Whether each asset check passed."""
-    return {each.check_name: each.passed for each in result.get_asset_check_evaluations()}
-
-
-def everything_told(result: dg.ExecuteInProcessResult) -> str:
-    """All that the run's events say, pictures left out."""
-    told = "\n".join(str(event) for event in result.all_events)
-    return re.sub(r"base64,[A-Za-z0-9+/=]+", "", told)
+    return metadata_of(result, "gwas", asset)

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 from cohort_harness import Cohort
-from study_harness import Study, checks, everything_told, failure, metadata
+from run_results import checks, everything_told, failure
+from study_harness import Study, metadata
 
 from benchmarks.cohort_generator import SyntheticCohort
 from genomics_assets.zygotrix.models import GwasDataset, GwasJob, GwasResult

@@ -12,7 +12,8 @@ from typing import Any
 import dagster as dg
 import pyarrow.parquet as pq
 import pytest
-from autopsy_bench import AutopsyBench, checks, everything_told, failure, materialized
+from autopsy_bench import AutopsyBench, materialized
+from run_results import checks, everything_told, failure
 
 from genomics_assets.drops import DropKind
 from genomics_assets.verbal_autopsy.partitions import VA_DROPS
