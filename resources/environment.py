@@ -11,10 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast, get_args
+from urllib.parse import quote, unquote, unquote_plus
 
 Genome = Literal["human", "other"]
 
-_PASSWORD = re.compile(r"(?<=://)([^/?#@:]*):[^/?#]*(?=@)")
+# Greedy, and without need of a scheme: of a malformed URL rather too little is shown than too much.
+_PASSWORD = re.compile(r"((?:[^:/?#@]*://)?[^:/?#@]*):(.*)@")
 _PASSWORD_OPTION = re.compile(r"(?i)(?<=[?&]password=)[^&#]*")
 
 
@@ -75,6 +77,28 @@ class Environment:
         )
 
 
+def storage_place(
+    url: str | None, endpoint: str | None, setting: Literal["inbox", "object_store_url"]
+) -> tuple[str, str | None]:
+    """Where files are kept: what a resource was given, and for what it was not given, the settings.
+
+    Returns:
+        A folder's path or an `s3://` URL, and the S3 server where it is not Amazon's.
+
+    Raises:
+        SettingError: it is neither.
+    """
+    if url is None or (endpoint is None and url.startswith("s3://")):
+        environment = Environment.from_environ()
+        url, endpoint = url or getattr(environment, setting), endpoint or environment.s3_endpoint_url
+    if "://" in url and not url.startswith(("file://", "s3://")):
+        raise SettingError(
+            f"{url.split('://')[0]}://…: only folders, file:// and s3:// are known. "
+            f"Remedy: correct GENOMICS_{setting.upper()}."
+        )
+    return url.removeprefix("file://"), endpoint
+
+
 def masked(url: str) -> str:
     """The URL with its password replaced, fit for logs, errors and metadata.
 
@@ -83,7 +107,27 @@ def masked(url: str) -> str:
     >>> masked("s3://bucket/prefix")
     's3://bucket/prefix'
     """
-    return _PASSWORD_OPTION.sub("***", _PASSWORD.sub(r"\1:***", url))
+    return _PASSWORD_OPTION.sub("***", _PASSWORD.sub(r"\1:***@", url))
+
+
+def without_password(text: str, url: str, *more: str) -> str:
+    """A text of somebody else's without the password of `url`, as written, as decoded and as encoded.
+
+    Args:
+        text: such as a driver's error.
+        url: which may be malformed.
+        more: other secrets.
+
+    >>> without_password("no user ann with s@t", "postgresql://ann:s%40t@db/x")
+    'no user ann with ***'
+    """
+    text = text.replace(url, masked(url))
+    found = _PASSWORD.match(url)
+    secrets = {secret for secret in (*more, found[2] if found else "") if secret}
+    for secret in sorted(secrets, key=len, reverse=True):
+        for written in {secret, unquote(secret), unquote_plus(secret), quote(secret, safe="")}:
+            text = text.replace(written, "***")
+    return text
 
 
 def _folder(value: str) -> Path:

@@ -169,20 +169,13 @@ class ObjectStoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         return cast("_Store", self._opened)
 
     def _open_store(self) -> "_Store":
-        from resources.environment import Environment
+        from resources.environment import SettingError, storage_place
 
-        url, endpoint = self.url, self.s3_endpoint_url
-        if url is None or (endpoint is None and url.startswith("s3://")):
-            environment = Environment.from_environ()
-            url, endpoint = url or environment.object_store_url, endpoint or environment.s3_endpoint_url
-        if url.startswith("s3://"):
-            return _Bucket(url, endpoint)
-        if "://" in url and not url.startswith("file://"):
-            raise ObjectStoreError(
-                f"object store {url.split('://')[0]}://…: only file:// and s3:// are known. "
-                "Remedy: correct GENOMICS_OBJECT_STORE_URL."
-            )
-        return _Folder(Path(url.removeprefix("file://")))
+        try:
+            url, endpoint = storage_place(self.url, self.s3_endpoint_url, "object_store_url")
+        except SettingError as error:
+            raise ObjectStoreError(f"object store {error}") from None
+        return _Bucket(url, endpoint) if url.startswith("s3://") else _Folder(Path(url))
 
     @contextmanager
     def _explained(self, key: str) -> Iterator[None]:

@@ -6,7 +6,7 @@ from resources.annotation_warehouse import AnnotationWarehouse
 from resources.maintenance import compact
 from resources.maintenance import prune_event_log as prune
 from resources.postgres import PostgresResource
-from resources.preview import markdown_table
+from resources.preview import preview_table
 from resources.variant_lake import VariantLake
 from resources.variant_warehouse import VariantWarehouse
 
@@ -53,7 +53,7 @@ def compact_warehouse(context: dg.OpExecutionContext, postgres: PostgresResource
             "rows": sum(table.rows for table in tables),
             "bytes_before": sum(table.size_before for table in tables),
             "bytes_after": sum(table.size_after for table in tables),
-            "by_table": dg.MetadataValue.md(markdown_table(shown, columns, cell=80)),
+            "by_table": dg.MetadataValue.md(preview_table(shown, columns, cell=80)),
         }
     )
 

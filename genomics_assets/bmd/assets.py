@@ -112,8 +112,11 @@ def expression_matrix(
         annotation, _ = bmd_reference.annotation(settings.chip, experiment.matrix.probes)
         sets, _ = bmd_reference.collection(settings.gene_sets)
         check_reference(experiment.matrix.probes, settings.chip, annotation, sets)
+    for note in experiment.notes:
+        context.log.warning(note)
     context.add_output_metadata(
         {
+            **({"done otherwise": "\n".join(experiment.notes)} if experiment.notes else {}),
             "probes": len(experiment.matrix.probes),
             "samples": len(experiment.matrix.samples),
             "doses": dg.MetadataValue.md(doses_table(experiment.matrix)),

@@ -19,7 +19,7 @@ from genomics_assets.verbal_autopsy.partitions import va_partitions
 from resources.environment import Environment
 from resources.inbox import InboxResource
 from resources.jobs import ComsaJobs
-from resources.preview import markdown_table
+from resources.preview import picture, preview_table
 
 OWNERS = ["team:verbal-autopsy"]
 GROUP = "verbal_autopsy"
@@ -132,7 +132,7 @@ def cause_of_death(
             "records": assignment.records,
             "rejected": assignment.rejected,
             "rejects": dg.MetadataValue.md(
-                markdown_table(assignment.rejects, ["reason", "count", "meaning", "lines"], cell=80)
+                preview_table(assignment.rejects, ["reason", "count", "meaning", "lines"], cell=80)
             ),
             "algorithms": ", ".join(settings.algorithms),
             "age_group": settings.age_group,
@@ -164,7 +164,7 @@ def csmf(
             batch.job.result = assignment_result(assignment.assigned, {"causes": "causes.csv"})
     if batch.settings.calibrates:
         rows = mapping_rows(assignment, batch.settings.age_group)
-        context.add_output_metadata({"mapping": dg.MetadataValue.md(markdown_table(rows, list(rows[0])))})
+        context.add_output_metadata({"mapping": dg.MetadataValue.md(preview_table(rows, list(rows[0])))})
     return table
 
 
@@ -253,13 +253,6 @@ def country_sensitivity(
         matrices = find_matrices(Environment.from_environ().va_reference)
         countries = config.countries or matrices.countries
         return sensitivity_table(Assignment.from_table(cause_of_death), settings, matrices, countries)
-
-
-def picture(png: bytes, title: str) -> dg.MetadataValue:
-    """A PNG that the UI shows."""
-    from base64 import b64encode
-
-    return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{b64encode(png).decode()})")
 
 
 assets = [

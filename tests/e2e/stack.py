@@ -95,9 +95,9 @@ class Stack:
 
     # -- files and tables --------------------------------------------------------------------------------------
 
-    def drop(self, name: str, content: bytes) -> Path:
+    def drop(self, name: str, content: bytes, folder: str = "vcf") -> Path:
         """Put a file into the inbox the careful way: under a name that is not taken, then renamed."""
-        path = self.home / "inbox" / "vcf" / name
+        path = self.home / "inbox" / folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}.part")
         part.write_bytes(content)
@@ -151,6 +151,15 @@ class Stack:
             except psutil.NoSuchProcess:
                 continue
         return killed
+
+    def kill_everything(self) -> None:
+        """`kill -9` every process of this home at once, as a power cut does; the servers too."""
+        self.kill_postgres()
+        deadline = time.monotonic() + 30
+        while self.kill() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        if self.up_process is not None:
+            self.up_process.wait()
 
     def kill_postgres(self) -> None:
         """`kill -9` the server's first process; its children notice and go."""
