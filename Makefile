@@ -6,13 +6,16 @@
 #   make bench         benchmarks against peers, with ratios
 #   make down          stop the embedded servers
 #   make lint fmt      what CI asks of the code
+#   make soak          the long tests: many corrupt files, tens of thousands of mutated inputs
+#   make audit sbom    known vulnerabilities of the locked dependencies; their bill of materials
+#   make layout        write down what the migrations make, after one was added
 #   make lock          resolve the dependencies of pyproject.toml anew
 
 VENV := .venv
 BIN := $(VENV)/bin
 MAKEFLAGS += --no-builtin-rules
 .DELETE_ON_ERROR:
-.PHONY: up demo test bench lint fmt down lock
+.PHONY: up demo test soak bench lint fmt down audit sbom layout lock
 
 # Tried by running, because a version manager's shims exist for Pythons that are not installed.
 USABLE := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
@@ -38,6 +41,9 @@ test: $(VENV)/project.done $(VENV)/dev.done
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/e2e $(ARGS) || [ $$? = $(NONE) ]
 	$(BIN)/python -m pytest tests/e2e $(ARGS) || [ $$? = $(NONE) ]
 
+soak: $(VENV)/project.done $(VENV)/dev.done
+	$(BIN)/python -m pytest -m soak --timeout 3600 tests $(ARGS)
+
 bench: $(VENV)/project.done $(VENV)/dev.done
 	$(BIN)/python -m benchmarks.variants $(ARGS)
 	$(BIN)/python -m benchmarks.annotations $(if $(findstring --quick,$(ARGS)),--quick)
@@ -57,6 +63,11 @@ fmt: $(VENV)/dev.done
 
 down:
 	@if [ -x $(BIN)/python ] && [ -e $(VENV)/project.done ]; then $(BIN)/python -m genomics_assets down; fi
+
+# A server of its own, so that it meets no running checkout.
+layout: $(VENV)/project.done
+	@home=$$(mktemp -d) && GENOMICS_HOME=$$home $(BIN)/python -m resources.migrations.layout; status=$$?; \
+	  GENOMICS_HOME=$$home $(BIN)/python -m genomics_assets down; rm -rf $$home; exit $$status
 
 lock: UV := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url
 lock:

@@ -1,4 +1,4 @@
-"""The command line: `python -m genomics_assets up | demo | drain | env | down`."""
+"""The command line: `python -m genomics_assets up | demo | drain | doctor | metrics | env | down`."""
 
 from __future__ import annotations
 
@@ -69,6 +69,10 @@ def _run(options: argparse.Namespace, environment: Environment) -> int:
         from genomics_assets.commands.headless import drain_inbox
 
         return drain_inbox(environment)
+    if options.command == "doctor":
+        from genomics_assets.commands.doctor import doctor
+
+        return doctor(environment, deep=options.deep, as_json=options.json)
     if options.command == "env":
         return _print_settings(environment)
     return _stop(environment)
@@ -107,6 +111,11 @@ def _parser() -> argparse.ArgumentParser:
     drain.add_argument(
         "--inbox", metavar="URL", help="a folder or s3://bucket/prefix (default: GENOMICS_INBOX)"
     )
+    doctor = commands.add_parser("doctor", help="look at every store, and say what is wrong and what to do")
+    doctor.add_argument(
+        "--deep", action="store_true", help="also read objects whose content a row vouches for"
+    )
+    doctor.add_argument("--json", action="store_true", help="one JSON object a finding")
     commands.add_parser(
         "env", help="start the servers, keep them running, and print the settings as NAME=value"
     )
