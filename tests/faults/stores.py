@@ -43,26 +43,53 @@ def vcf(records: int, *, seed: int = 0, samples: Sequence[str] = ()) -> bytes:
 class Stores:
     """What a user does and sees: drop files, drain, look at every store."""
 
-    def __init__(self, folder: Path, postgres_url: str, mongo_url: str, instance: dg.DagsterInstance) -> None:
-        self.url = postgres_url
+    def __init__(
+        self,
+        folder: Path,
+        postgres_url: str | None,
+        mongo_url: str | None,
+        instance: dg.DagsterInstance,
+        *,
+        domains: Sequence[Any] = (variants,),
+        object_store_url: str | None = None,
+    ) -> None:
+        """URLs that are None are those of the embedded servers of GENOMICS_HOME."""
+        self._url = postgres_url
         self.mongo_url = mongo_url
         self.inbox = folder / "inbox"
         self.objects = folder / "objects"
         self.instance = instance
         self.resources: dict[str, Any] = default_resources(
             postgres_url=postgres_url, mongo_url=mongo_url, inbox_url=str(self.inbox),
-            object_store_url=f"file://{self.objects}",
+            object_store_url=object_store_url or f"file://{self.objects}",
         )  # fmt: skip
         ledger = DropLedgerResource(postgres=self.resources["postgres"], settle_seconds=SETTLE_SECONDS)
         self.resources |= {
             "drop_ledger": ledger,
             "inbox": InboxResource(url=str(self.inbox), drop_ledger=ledger),
         }
-        # The variants alone: a drain of them takes a second.
+        # Few domains: a drain of one takes a second.
         self.definitions = dg.Definitions.merge(
-            variants.definitions(),
+            *(domain.definitions() for domain in domains),
             dg.Definitions(resources=self.resources, executor=dg.in_process_executor),
         )
+
+    @property
+    def url(self) -> str:
+        """PostgreSQL's address."""
+        if self._url is not None:
+            return self._url
+        from resources.embedded import ensure_postgres
+        from resources.environment import Environment
+
+        return ensure_postgres(Environment.from_environ())
+
+    def load(self, key: str) -> dg.ExecuteInProcessResult:
+        """Materialize a file's partition, as a person does in the UI."""
+        return self.definitions.resolve_job_def("load_vcf").execute_in_process(
+            instance=self.instance, partition_key=key, raise_on_error=False,
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        )  # fmt: skip
 
     def drop(self, path: str, content: bytes) -> Path:
         file = self.inbox / path
