@@ -286,7 +286,8 @@ def legacy(path: Path) -> Any:
 def expression(folder: Path, data: bytes) -> Any:
     from genomics_assets.annotations.filter_expression import Column, Columns, parse, render
 
-    columns = Columns((Column("af_gnomad", "real"), Column("gene", "text"), Column("pos", "bigint")))  # type: ignore[call-arg]
+    kinds = {"af_gnomad": "real", "gene": "text", "pos": "integer", "is_lof": "boolean"}
+    columns = Columns(Column("variants", name, kind) for name, kind in kinds.items())  # type: ignore[arg-type]
     return render(parse(data.decode("utf-8", "replace"), columns))
 
 
@@ -305,9 +306,16 @@ LEGACY = (
     b'"result": {"csmf": {"sepsis": 0.5}, "files": {"a": ["causes.csv"]}}, "country": {}, "error": {}}'
 )
 MATRIX = b"note\nid\ts1\ts2\ts3\ts4\ts5\ts6\nDose\t0\t0\t1\t1\t3\t3\nA\t5\t4\t6\t4.5\t1e2\t-7\nB\t1\t1\t1\t1\t1\t1\n"
-BMDEXPRESS = b"""{"expressionDataConfigs": [{"inputFileName": "a.txt", "platform": "Generic", "logTransformation": "BASE2"}],
- "prefilterConfigs": [{"@type": "anova", "pValueCutoff": 0.05, "useMultipleTestingCorrection": false}],
- "bmdsConfigs": [{"bmdsInputConfig": {"bmrType": 1, "bmrFactor": 1.0}, "modelConfigs": [{"@type": "hill"}]}]}"""
+BMDEXPRESS = b"""{"bm2FileName": "x.bm2",
+ "expressionDataConfigs": [{"inputFileName": "a.txt", "hasHeaders": true, "logTransformation": "NONE", "platform": "G"}],
+ "preFilterConfigs": [{"@type": "williams", "useFoldChange": false, "foldChange": 0, "lotelTest": 2},
+  {"@type": "curvefit", "inputCategory": "williams", "bmrFactor": 1.581, "poly2BmrFactor": null}],
+ "bmdsConfigs": [{"modelConfigs": [{"@type": "hill"}, {"@type": "poly", "degree": 1}, {"@type": "exp", "expModel": 5}],
+  "bmdsInputConfig": {"bmrType": 2, "bmrFactor": 0.25, "bmdUBmdLEstimationMethod": 2},
+  "bmdsBestModelSelection": {"bestPolyTest": 1, "kParameterValue": 3, "bmdlBMDUUse": 4},
+  "inputCategory": "curvefit_prefilter"}],
+ "categoryAnalysisConfigs": [{"@type": "defined", "categoryFilePath": "/x/h.txt", "probeFilePath": "/x/c.txt",
+  "bmdBMDLRatioMin": 20.0, "minGenesInSet": 3, "removeAdverseDirection": -1}]}"""
 CADD = (
     b"## CADD GRCh38-v1.7\n#Chrom\tPos\tRef\tAlt\tRawScore\tPHRED\n"
     b"1\t100\tA\tG\t0.5\t12.1\n1\t101\tC\tT\t-0.1\t0.3\nX\t5\tG\tA\t1.5\t22\n"
