@@ -64,6 +64,17 @@ fmt: $(VENV)/dev.done
 down:
 	@if [ -x $(BIN)/python ] && [ -e $(VENV)/project.done ]; then $(BIN)/python -m genomics_assets down; fi
 
+# What is known to be wrong with the locked runtime dependencies. It asks the registry, so it needs a network.
+audit: $(VENV)/audit.done
+	@$(BIN)/python -c 'import socket; socket.create_connection(("pypi.org", 443), 5)' 2>/dev/null || { \
+	  echo 'make audit: skipped, for pypi.org does not answer; it needs a network' >&2; exit 0; } && \
+	  $(BIN)/pip-audit --requirement requirements.lock --require-hashes --disable-pip --progress-spinner off
+
+# The bill of materials of the runtime dependencies, from the lock file alone.
+sbom: $(VENV)/audit.done
+	$(BIN)/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --of JSON -o sbom.cdx.json
+	@echo sbom.cdx.json
+
 # A server of its own, so that it meets no running checkout.
 layout: $(VENV)/project.done
 	@home=$$(mktemp -d) && GENOMICS_HOME=$$home $(BIN)/python -m resources.migrations.layout; status=$$?; \
@@ -74,6 +85,7 @@ lock:
 	@command -v uv >/dev/null || { echo 'make lock needs uv: https://docs.astral.sh/uv' >&2; exit 1; }
 	$(UV) -o requirements.lock
 	$(UV) --extra dev -o requirements-dev.lock
+	$(UV) --extra audit -o requirements-audit.lock
 
 # Each step leaves its mark only when it is complete, so that an interrupted one is simply done again.
 
@@ -94,6 +106,10 @@ $(VENV)/runtime.done: requirements.lock $(VENV)/made.done
 
 $(VENV)/dev.done: requirements-dev.lock $(VENV)/runtime.done
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.lock
+	@touch $@
+
+$(VENV)/audit.done: requirements-audit.lock $(VENV)/runtime.done
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-audit.lock
 	@touch $@
 
 # setuptools builds the project and its optional C parts; only the development lock pins it.

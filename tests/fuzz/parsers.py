@@ -331,7 +331,7 @@ REFRESH = (
     b"  mine: {url: [https://example.org/a.vcf.gz, https://example.org/b.vcf.gz]}\n",
 )
 EXPRESSIONS = (
-    b"af_gnomad < 0.01 and gene in ('TP53', 'BRCA1') or not (pos between 5 and 10)",
+    b"af_gnomad < 0.01 and gene in ['TP53', 'BRCA1'] or not (pos > 5 and is_lof)",
     b"gene like 'BR%' and af_gnomad is null",
 )
 
