@@ -50,7 +50,7 @@ _OF_DAGSTER: tuple[tuple[str, str, tuple[str, ...], LiteralString], ...] = (
      "SELECT coalesce(extract(epoch FROM (now() AT TIME ZONE 'UTC') - min(create_timestamp)), 0)::float8 "
      "FROM dagster.runs WHERE status = 'QUEUED'"),
     ("genomics_sensor_ticks", "Ticks of sensors and schedules within the last hour, by status", ("type", "name", "status"),
-     "SELECT type, tick_body::jsonb #>> '{tick_data,instigator_name}', status, count(*) FROM dagster.job_ticks "
+     "SELECT type, tick_body::jsonb ->> 'job_name', status, count(*) FROM dagster.job_ticks "
      "WHERE timestamp > (now() AT TIME ZONE 'UTC') - interval '1 hour' AND tick_body LIKE '{%%' GROUP BY 1, 2, 3"),
     ("genomics_daemon_heartbeat_timestamp_seconds", "When each part of the daemon was last heard of", ("daemon",),
      "SELECT daemon_type, extract(epoch FROM max(timestamp) AT TIME ZONE 'UTC')::float8 "

@@ -84,8 +84,10 @@ class Watch:
         self.cursor: str | None = None
 
     def look(self) -> Any:
-        context = dg.build_sensor_context(instance=self.instance, cursor=self.cursor)
-        result = alerts(context, **self.resources)
+        with dg.build_sensor_context(
+            instance=self.instance, cursor=self.cursor, resources=self.resources
+        ) as context:
+            result = alerts(context)
         if isinstance(result, dg.SensorResult):
             self.cursor = result.cursor
         return result
