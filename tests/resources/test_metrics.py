@@ -52,7 +52,7 @@ def environment(postgres_url: str, mongo_url: str) -> Environment:
 
 def figures_of(text: str) -> Figures:
     return {
-        (sample.name, tuple(sample.labels.values())): sample.value
+        (sample.name, tuple(sample.labels[name] for name in sorted(sample.labels))): sample.value
         for family in text_string_to_metric_families(text)
         for sample in family.samples
     }
@@ -105,7 +105,7 @@ def test_runs_files_rows_jobs_and_ticks_are_counted(
         ("genomics_files", ("vcf", "ready")): 1,
         ("genomics_jobs", ("comsa", "pending")): 1,
         ("genomics_run_queue_length", ()): 0,
-        ("genomics_sensor_ticks", ("SENSOR", "vcf_drops", "SKIPPED")): 1,
+        ("genomics_sensor_ticks", ("vcf_drops", "SKIPPED", "SENSOR")): 1,
     }
     assert {key: figures.get(key) for key in expected} == expected
     by_status = {labels[1]: value for (name, labels), value in figures.items() if name == "genomics_runs"}
