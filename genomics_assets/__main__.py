@@ -1,4 +1,4 @@
-"""The command line: `python -m genomics_assets up | demo | drain | env | down`."""
+"""The command line: `python -m genomics_assets up | demo | drain | doctor | metrics | env | down`."""
 
 from __future__ import annotations
 
@@ -45,6 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from genomics_assets.commands.up import UpError
 
         expected = (*expected, UpError)
+    if options.command == "metrics":
+        from genomics_assets.commands.metrics import PortTakenError
+
+        expected = (*expected, PortTakenError)
     if getattr(options, "inbox", None):
         os.environ["GENOMICS_INBOX"] = options.inbox
     try:
@@ -69,6 +73,14 @@ def _run(options: argparse.Namespace, environment: Environment) -> int:
         from genomics_assets.commands.headless import drain_inbox
 
         return drain_inbox(environment)
+    if options.command == "doctor":
+        from genomics_assets.commands.doctor import doctor
+
+        return doctor(environment, deep=options.deep, as_json=options.json)
+    if options.command == "metrics":
+        from genomics_assets.commands.metrics import metrics
+
+        return metrics(environment, port=None if options.once else options.port, address=options.address)
     if options.command == "env":
         return _print_settings(environment)
     return _stop(environment)
@@ -107,6 +119,15 @@ def _parser() -> argparse.ArgumentParser:
     drain.add_argument(
         "--inbox", metavar="URL", help="a folder or s3://bucket/prefix (default: GENOMICS_INBOX)"
     )
+    doctor = commands.add_parser("doctor", help="look at every store, and say what is wrong and what to do")
+    doctor.add_argument(
+        "--deep", action="store_true", help="also read objects whose content a row vouches for"
+    )
+    doctor.add_argument("--json", action="store_true", help="one JSON object a finding")
+    metrics = commands.add_parser("metrics", help="tell Prometheus what is there, until Ctrl-C")
+    metrics.add_argument("--port", type=int, default=9464, help="port to listen on (default: 9464)")
+    metrics.add_argument("--address", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
+    metrics.add_argument("--once", action="store_true", help="print them once, for a textfile collector")
     commands.add_parser(
         "env", help="start the servers, keep them running, and print the settings as NAME=value"
     )

@@ -9,6 +9,7 @@ import dagster as dg
 
 from genomics_assets import annotations, bmd, gwas, jobs, variants, verbal_autopsy, zygotrix
 from resources import default_resources
+from sensors.alerts import alerts
 from sensors.automation import automation
 from sensors.maintenance import maintenance, maintenance_nightly
 
@@ -27,7 +28,7 @@ def build_definitions(**overrides: object) -> dg.Definitions:
         dg.Definitions(
             jobs=[maintenance],
             schedules=[maintenance_nightly],
-            sensors=[automation],
+            sensors=[automation, alerts],
             resources={**default_resources(), **overrides},
             executor=dg.in_process_executor,
         ),

@@ -18,6 +18,7 @@ def default_resources(
         inbox_url: a folder or `s3://…`.
         object_store_url: `file://…` or `s3://…`.
     """
+    from resources.alert_channels import AlertChannels
     from resources.annotation_downloads import AnnotationDownloads
     from resources.annotation_io_manager import AnnotationIOManager
     from resources.annotation_warehouse import AnnotationWarehouse
@@ -64,6 +65,7 @@ def default_resources(
         "postgres": postgres,
         "mongo": mongo,
         "objects": objects,
+        "alert_channels": AlertChannels(),
         "drop_ledger": ledger,
         "inbox": inbox,
         "annotation_downloads": AnnotationDownloads(postgres=postgres, inbox=inbox),

@@ -5,6 +5,7 @@ finished file is put in one call. Streaming straight into S3 would leave a trunc
 fails.
 """
 
+import errno
 import os
 import re
 import shutil
@@ -206,7 +207,7 @@ class _StoreFailure(Exception):  # noqa: N818 - never leaves this module
 class _Store(Protocol):
     """What the two kinds of store do, with stored keys.
 
-    They raise `_Missing` and `_StoreFailure`, never an error of the body that fills an object.
+    They raise `_Missing` and `_StoreFailure`; an error of the body that fills an object goes through, but for a full disk.
     """
 
     root_url: str
@@ -237,7 +238,8 @@ class _Folder:
             unfinished = _new_file_in(path.parent)
             self._sweep(path.parent)
         try:
-            yield unfinished
+            with _room(self.root):
+                yield unfinished
             with _writing():
                 _sync(unfinished)
                 unfinished.replace(path)
@@ -320,7 +322,8 @@ class _Bucket:
     def create(self, key: str) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="genomics-object-") as folder:
             path = Path(folder) / "object"
-            yield path
+            with _room(Path(folder).parent):
+                yield path
             with _remote():
                 self._files.put_file(str(path), f"{self.root}/{key}")
 
@@ -374,6 +377,17 @@ def _writing() -> Iterator[None]:
         yield
     except OSError as error:
         raise _StoreFailure(error.strerror or str(error)) from error
+
+
+@contextmanager
+def _room(folder: Path) -> Iterator[None]:
+    """A disk that is full while an object is being filled is the store's failure, whoever fills it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise _StoreFailure(f"{os.strerror(error.errno)} ({folder})") from error
 
 
 def _new_file_in(folder: Path) -> Path:
