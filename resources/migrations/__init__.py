@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from alembic.config import Config
     from sqlalchemy import Connection
 
 Genome = Literal["human", "other"]
@@ -52,15 +53,28 @@ def migrate(url: str, genome: Genome = "human") -> list[str]:
         engine.dispose()
 
 
-def _upgrade(connection: Connection, genome: Genome) -> list[str]:
-    from alembic import command
-    from alembic.config import Config
-    from alembic.migration import MigrationContext
+def known_revisions() -> set[str]:
+    """Every revision that this version of the project can make or upgrade."""
     from alembic.script import ScriptDirectory
+
+    return {revision.revision for revision in ScriptDirectory.from_config(_config()).walk_revisions()}
+
+
+def _config() -> Config:
+    from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
     config.set_main_option("path_separator", "os")
+    return config
+
+
+def _upgrade(connection: Connection, genome: Genome) -> list[str]:
+    from alembic import command
+    from alembic.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
+    config = _config()
     config.attributes.update(connection=connection, genome=genome)
     script = ScriptDirectory.from_config(config)
     known = {revision.revision for revision in script.walk_revisions()}
