@@ -6,13 +6,14 @@
 #   make bench         benchmarks against peers, with ratios
 #   make down          stop the embedded servers
 #   make lint fmt      what CI asks of the code
+#   make soak          the long tests
 #   make lock          resolve the dependencies of pyproject.toml anew
 
 VENV := .venv
 BIN := $(VENV)/bin
 MAKEFLAGS += --no-builtin-rules
 .DELETE_ON_ERROR:
-.PHONY: up demo test bench lint fmt down lock
+.PHONY: up demo test soak bench lint fmt down lock
 
 # Tried by running, because a version manager's shims exist for Pythons that are not installed.
 USABLE := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
@@ -37,6 +38,9 @@ test: NONE := 5
 test: $(VENV)/project.done $(VENV)/dev.done
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/e2e $(ARGS) || [ $$? = $(NONE) ]
 	$(BIN)/python -m pytest tests/e2e $(ARGS) || [ $$? = $(NONE) ]
+
+soak: $(VENV)/project.done $(VENV)/dev.done
+	$(BIN)/python -m pytest -m soak --timeout 3600 tests $(ARGS)
 
 bench: $(VENV)/project.done $(VENV)/dev.done
 	$(BIN)/python -m benchmarks.variants $(ARGS)

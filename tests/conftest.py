@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -141,6 +142,13 @@ class fresh_database:  # noqa: N801 - read as a statement: with fresh_database(.
 
         with psycopg.connect(self.server, autocommit=True) as connection:
             connection.execute(statement)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="session")
+def make_database(postgres_server: str) -> Iterator[Callable[[], str]]:
+    """Makes a fresh, empty database at each call and gives its URL; all of them go at the end."""
+    with ExitStack() as made:
+        yield lambda: made.enter_context(fresh_database(postgres_server))
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import json
 import os
 import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,6 @@ from urllib.parse import urlsplit, urlunsplit
 import psycopg
 import pytest
 from bson import Int64, ObjectId
-from conftest import fresh_database
 
 from resources.backup import BackupError, Manifest, restore, take_backup
 from resources.migrations import migrate
@@ -55,8 +54,8 @@ class Stores:
 
 
 @pytest.fixture
-def made(postgres_server: str, mongo_url: str, tmp_path: Path) -> Iterator[StoreMaker]:
-    maker = StoreMaker(postgres_server, mongo_url, tmp_path)
+def made(make_database: Callable[[], str], mongo_url: str, tmp_path: Path) -> Iterator[StoreMaker]:
+    maker = StoreMaker(make_database, mongo_url, tmp_path)
     yield maker
     maker.end()
 
@@ -64,17 +63,15 @@ def made(postgres_server: str, mongo_url: str, tmp_path: Path) -> Iterator[Store
 class StoreMaker:
     """Makes empty stores, and takes them away."""
 
-    def __init__(self, postgres_server: str, mongo_url: str, folder: Path) -> None:
-        self.postgres_server, self.mongo_url, self.folder = postgres_server, mongo_url, folder
-        self.databases: list[fresh_database] = []
+    def __init__(self, make_database: Callable[[], str], mongo_url: str, folder: Path) -> None:
+        self.make_database, self.mongo_url, self.folder = make_database, mongo_url, folder
         self.mongos: list[MongoResource] = []
 
     def empty(self) -> Stores:
         name = f"b{uuid.uuid4().hex[:12]}"
-        self.databases.append(fresh_database(self.postgres_server))
         self.mongos.append(MongoResource(url=urlunsplit(urlsplit(self.mongo_url)._replace(path=f"/{name}"))))
         objects = ObjectStoreResource(url=f"file://{self.folder}/{name}")
-        return Stores(self.databases[-1].__enter__(), self.mongos[-1], objects)
+        return Stores(self.make_database(), self.mongos[-1], objects)
 
     def filled(self) -> Stores:
         stores = self.empty()
@@ -102,8 +99,6 @@ class StoreMaker:
         for mongo in self.mongos:
             mongo.database().client.drop_database(mongo.database().name)
             mongo.close()
-        for database in self.databases:
-            database.__exit__()
 
 
 def taken(stores: Stores, place: ObjectStoreResource) -> Manifest:
