@@ -32,7 +32,7 @@ class LocalRunLauncher(DefaultRunLauncher):
 
     def check_run_worker_health(self, run: "DagsterRun") -> CheckRunHealthResult:
         """Whether the process that works on a run is there."""
-        code_server = self._get_grpc_client_for_termination(run.run_id)
+        code_server = self._get_grpc_client_for_termination(run.run_id)  # type: ignore[no-untyped-call]
         if code_server is not None and code_server.port is not None:
             return _health_by_server(code_server, run.run_id)
         worker = worker_of_run(self._instance, run.run_id)

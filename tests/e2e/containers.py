@@ -86,9 +86,15 @@ class Containers:
         return self.log(name)
 
     def wait_until_healthy(self, name: str) -> None:
-        """Until the compose file's own health check says so."""
+        """Until it listens, where it listens at all, and then until the compose file's own health check says so."""
         kind, *check = self.services[name]["healthcheck"]["test"]
         assert kind == "CMD"
+        port = self.code_port if name == "code" else self.ui_ports.get(name)
+
+        def listening() -> bool:
+            assert self.running[name].poll() is None, self.log(name)
+            with socket.socket() as probe:
+                return port is None or probe.connect_ex(("127.0.0.1", port)) == 0
 
         def healthy() -> bool:
             assert self.running[name].poll() is None, self.log(name)
@@ -97,7 +103,9 @@ class Containers:
             )  # fmt: skip
             return asked.returncode == 0
 
-        wait_until(f"{name} is healthy", healthy, seconds=300, every=1)
+        wait_until(f"{name} listens", listening, seconds=300, every=0.2)
+        # A check starts a Python; more of them would only hold up what they wait for.
+        wait_until(f"{name} is healthy", healthy, seconds=300, every=5)
 
     def kill(self, name: str) -> None:
         """What a container's end is: every process in it is gone at once."""

@@ -118,6 +118,7 @@ def test_a_file_dropped_in_the_bucket_lands(containers: Containers, s3: Any) -> 
         assert "postgresql://" not in (home / "dagster" / "dagster.yaml").read_text()
 
 
+@pytest.mark.soak
 def test_runs_of_a_code_container_that_is_gone_are_done_again(containers: Containers, s3: Any) -> None:
     inbox = containers.settings["GENOMICS_INBOX"].removeprefix("s3://")
     s3.put_object(Bucket=inbox, Key="vcf/large.vcf", Body=vcf(RECORDS))
@@ -186,11 +187,12 @@ def proxy(containers: Containers, tmp_path: Path) -> Iterator[str]:
     port = free_port()
     text = (ROOT / "deploy" / "proxy" / "nginx.conf").read_text()
     for there, here in {
+        # First, since what follows has it too.
+        "/tmp/": f"{tmp_path}/",
         "/etc/nginx/access": str(access),
         "listen 8443 ssl": f"listen 127.0.0.1:{port} ssl",
         "webserver-read-only:3000": f"127.0.0.1:{containers.ui_ports['webserver-read-only']}",
         "server webserver:3000": f"server 127.0.0.1:{containers.ui_ports['webserver']}",
-        "/tmp/": f"{tmp_path}/",
         "worker_processes auto": "worker_processes 1",
         "/dev/stdout": f"{tmp_path}/access.log",
     }.items():
