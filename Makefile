@@ -84,7 +84,8 @@ lock: UV := uv pip compile pyproject.toml --universal --python-version 3.11 --ge
 lock:
 	@command -v uv >/dev/null || { echo 'make lock needs uv: https://docs.astral.sh/uv' >&2; exit 1; }
 	$(UV) -o requirements.lock
-	$(UV) --extra dev -o requirements-dev.lock
+	$(UV) --extra kubernetes -o deploy/requirements.lock
+	$(UV) --extra dev --extra kubernetes -o requirements-dev.lock
 	$(UV) --extra audit -o requirements-audit.lock
 
 # Each step leaves its mark only when it is complete, so that an interrupted one is simply done again.

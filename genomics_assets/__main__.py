@@ -1,4 +1,4 @@
-"""The command line: `python -m genomics_assets up | demo | drain | doctor | metrics | env | down`."""
+"""The command line: `python -m genomics_assets up | demo | drain | backup | …`."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ environment variables:
   GENOMICS_ANNOTATION_REFRESH  YAML with the annotation sources to keep fresh
   GENOMICS_VA_REFERENCE      folder of reference files for verbal autopsy       (a made-up one)
   GENOMICS_GENOME            human or other; chosen once for a warehouse    (human)
+
+GENOMICS_POSTGRES_URL_FILE, GENOMICS_MONGO_URL_FILE: a file that holds the address, as secrets of containers are.
 """
 
 
@@ -49,6 +51,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from genomics_assets.commands.metrics import PortTakenError
 
         expected = (*expected, PortTakenError)
+    if options.command == "prepare":
+        from resources.buckets import BucketError
+
+        expected = (*expected, BucketError)
+    if options.command in ("backup", "restore"):
+        from resources.backup import BackupError
+        from resources.mongo import MongoError
+        from resources.object_store import ObjectStoreError
+
+        expected = (*expected, BackupError, MongoError, ObjectStoreError)
     if getattr(options, "inbox", None):
         os.environ["GENOMICS_INBOX"] = options.inbox
     try:
@@ -81,6 +93,22 @@ def _run(options: argparse.Namespace, environment: Environment) -> int:
         from genomics_assets.commands.metrics import metrics
 
         return metrics(environment, port=None if options.once else options.port, address=options.address)
+    if options.command == "prepare":
+        from genomics_assets.commands.containers import prepare
+
+        return prepare(environment)
+    if options.command == "exec":
+        from genomics_assets.commands.containers import execute
+
+        return execute(environment, options.words)
+    if options.command == "backup":
+        from genomics_assets.commands.backups import back_up
+
+        return back_up(environment, options.place)
+    if options.command == "restore":
+        from genomics_assets.commands.backups import restore
+
+        return restore(environment, options.place)
     if options.command == "env":
         return _print_settings(environment)
     return _stop(environment)
@@ -132,6 +160,17 @@ def _parser() -> argparse.ArgumentParser:
         "env", help="start the servers, keep them running, and print the settings as NAME=value"
     )
     commands.add_parser("down", help="stop the embedded servers")
+    backup = commands.add_parser("backup", help="copy database, documents and objects to a new folder")
+    backup.add_argument(
+        "place", metavar="PLACE", help="a folder or s3://bucket/prefix that holds nothing yet"
+    )
+    restored = commands.add_parser("restore", help="bring a backup into stores that are empty")
+    restored.add_argument("place", metavar="PLACE", help="what `backup` was given")
+    commands.add_parser("prepare", help="bring tables and buckets to this version, and exit")
+    execute = commands.add_parser(
+        "exec", help="become another command, one of Dagster's, in this environment"
+    )
+    execute.add_argument("words", metavar="…", nargs=argparse.REMAINDER, help="the command and its arguments")
     return parser
 
 

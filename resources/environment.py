@@ -56,8 +56,10 @@ class Environment:
     def from_environ(cls, environ: Mapping[str, str] = os.environ) -> Environment:
         """Read the settings; a variable that is empty counts as not set.
 
+        An address that is not set may be in a file that `<variable>_FILE` names, as secrets of containers are.
+
         Raises:
-            SettingError: when a value is not of the form that its variable needs.
+            SettingError: when a value is not of the form that its variable needs, or its file cannot be read.
         """
         home = _folder(environ.get("GENOMICS_HOME") or ".genomics")
         reference = environ.get("GENOMICS_REFERENCE_FASTA")
@@ -141,7 +143,7 @@ def _place(value: str) -> str:
 
 
 def _address(environ: Mapping[str, str], name: str, schemes: tuple[str, ...]) -> str | None:
-    value = environ.get(name)
+    value = environ.get(name) or _from_file(environ, f"{name}_FILE")
     if not value:
         return None
     if not value.startswith(tuple(f"{scheme}://" for scheme in schemes)):
@@ -150,6 +152,20 @@ def _address(environ: Mapping[str, str], name: str, schemes: tuple[str, ...]) ->
             f"Remedy: write it as {schemes[0]}://…, or unset it."
         )
     return value
+
+
+def _from_file(environ: Mapping[str, str], name: str) -> str | None:
+    """What the file holds that a variable names: how container engines hand over secrets."""
+    path = environ.get(name)
+    if not path:
+        return None
+    try:
+        return Path(path).read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        problem = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise SettingError(
+            f"{name} is {path!r}, which cannot be read: {problem}. Remedy: correct the path or the file's permissions."
+        ) from None
 
 
 def _genome(value: str) -> Genome:

@@ -172,6 +172,14 @@ class InboxResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         with self._place.deliver(path) as unfinished:
             yield unfinished
 
+    def paths(self) -> set[str]:
+        """All that lies in the inbox now, by path below it.
+
+        Raises:
+            InboxError: when the inbox cannot be looked at.
+        """
+        return {entry.path for entry in self._place.below("")}
+
     # -- finding one drop ----------------------------------------------------------------------------------------------
 
     def _recorded_path(self, kind: DropKind, partition_key: str) -> str | None:

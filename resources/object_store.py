@@ -25,6 +25,10 @@ ABANDONED_SECONDS = 24 * 3600
 MAX_KEY_BYTES = 1024
 MAX_SEGMENT_BYTES = 255
 # C0 and DEL, C1, and lone surrogates, which stand for bytes of a file name that are not UTF-8.
+# Parts of an upload, some of which are in memory at a time. S3 takes from 5 MiB to 5 GiB, and 10,000 of them.
+PART_BYTES = 8 * 1024 * 1024
+MOST_PARTS = 10_000
+PARTS_AT_A_TIME = 4
 _ENCODED_CONTROL = re.compile(
     "%[01][0-9A-F]|%7F|%C2%[89][0-9A-F]|%ED%[AB][0-9A-F]%[89AB][0-9A-F]",
 )
@@ -324,8 +328,15 @@ class _Bucket:
             path = Path(folder) / "object"
             with _room(Path(folder).parent):
                 yield path
+            size = path.stat().st_size
+            part = max(PART_BYTES, -(-size // MOST_PARTS))
+            target = f"{self.root}/{key}"
             with _remote():
-                self._files.put_file(str(path), f"{self.root}/{key}")
+                # Above two parts' size it goes up in parts, and appears when the last of them is there.
+                self._files.put_file(str(path), target, chunksize=part, max_concurrency=PARTS_AT_A_TIME)
+                kept = int(self._files.info(target)["size"])
+            if kept != size:
+                raise _StoreFailure(f"the server keeps {kept:,} of {size:,} bytes")
 
     def open(self, key: str) -> BinaryIO:
         with _remote():

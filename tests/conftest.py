@@ -1,7 +1,8 @@
 """Real servers for the tests: one embedded stack for the session, one fresh database for each test module.
 
 `GENOMICS_TEST_POSTGRES_URL` points the tests at a PostgreSQL of one's own (a role that may create databases);
-`GENOMICS_TEST_MONGO_URL` runs the tests of the document store on a MongoDB as well.
+`GENOMICS_TEST_MONGO_URL` runs the tests of the document store on a MongoDB as well; `GENOMICS_TEST_S3_ENDPOINT_URL`
+with `AWS_*` runs the tests of S3 on a server of one's own, in the bucket `genomics-assets-test`.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from __future__ import annotations
 import os
 import re
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -87,6 +88,39 @@ def fresh_document_store(request: pytest.FixtureRequest) -> Iterator[str]:
         client.drop_database(name)
 
 
+S3_BUCKET = "genomics-assets-test"
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """Endpoint of a real S3 server with a bucket `S3_BUCKET`; its credentials are in the environment."""
+    import boto3
+    from moto.moto_server.threaded_moto_server import ThreadedMotoServer
+
+    own = os.environ.get("GENOMICS_TEST_S3_ENDPOINT_URL")
+    keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_DEFAULT_REGION": "us-east-1"}
+    with pytest.MonkeyPatch.context() as environment:
+        server = None
+        if own is None:
+            for name, value in keys.items():
+                environment.setenv(name, value)
+            server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+            server.start()
+        endpoint = own or "http://{}:{}".format(*server.get_host_and_port())
+        client = boto3.client("s3", endpoint_url=endpoint)
+        if S3_BUCKET not in [bucket["Name"] for bucket in client.list_buckets()["Buckets"]]:
+            client.create_bucket(Bucket=S3_BUCKET)
+        yield endpoint
+        if server is not None:
+            server.stop()
+
+
+@pytest.fixture
+def s3_prefix(s3_endpoint: str) -> str:
+    """An `s3://` address below which nothing is yet."""
+    return f"s3://{S3_BUCKET}/{uuid.uuid4().hex}"
+
+
 @pytest.fixture(scope="module")
 def empty_postgres_url(postgres_server: str) -> Iterator[str]:
     """URL of a fresh, empty database."""
@@ -122,6 +156,13 @@ class fresh_database:  # noqa: N801 - read as a statement: with fresh_database(.
 
         with psycopg.connect(self.server, autocommit=True) as connection:
             connection.execute(statement)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="session")
+def make_database(postgres_server: str) -> Iterator[Callable[[], str]]:
+    """Makes a fresh, empty database at each call and gives its URL; all of them go at the end."""
+    with ExitStack() as made:
+        yield lambda: made.enter_context(fresh_database(postgres_server))
 
 
 @pytest.fixture(scope="session")

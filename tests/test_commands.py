@@ -16,12 +16,14 @@ from pathlib import Path
 import psutil
 import psycopg
 import pytest
+import yaml
 
-from genomics_assets.commands.stack import drop_examples, shell_line
+from genomics_assets.commands.stack import drop_examples, drop_later_examples, make_dagster_home, shell_line
 from resources.dagster_storage import dagster_storage_url
 from resources.embedded import ServerError, stop_servers
 from resources.embedded.folder import ServerFolder
 from resources.environment import Environment
+from resources.object_store import ObjectStoreResource
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -290,6 +292,82 @@ def test_an_inbox_of_ones_own_gets_no_examples(tmp_path: Path, inbox: str) -> No
 
     assert drop_examples(environment, tmp_path / "examples") == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["examples"]
+
+
+def test_an_empty_bucket_gets_the_examples_of_a_demo_and_their_later_versions(
+    s3_endpoint: str, s3_prefix: str, tmp_path: Path
+) -> None:
+    for folder, name in (("inbox", "a.vcf"), ("later", "b.vcf")):
+        (tmp_path / folder / "vcf").mkdir(parents=True)
+        (tmp_path / folder / "vcf" / name).write_text(name)
+    settings = {"GENOMICS_S3_ENDPOINT_URL": s3_endpoint, "GENOMICS_INBOX": f"{s3_prefix}/inbox"}
+    environment = Environment.from_environ({"GENOMICS_HOME": str(tmp_path / "home"), **settings})
+    environment.home.mkdir()
+    inbox = ObjectStoreResource(url=environment.inbox, s3_endpoint_url=s3_endpoint)
+
+    assert drop_examples(environment, tmp_path / "inbox") == 0, "`up` leaves buckets alone"
+    assert drop_later_examples(environment, tmp_path / "later") == 0
+    assert drop_examples(environment, tmp_path / "inbox", into_bucket=True) == 1
+    assert drop_examples(environment, tmp_path / "inbox", into_bucket=True) == 0
+    assert drop_later_examples(environment, tmp_path / "later") == 1
+    assert {key: inbox.read_bytes(key) for key in inbox.list()} == {
+        "vcf/a.vcf": b"a.vcf",
+        "vcf/b.vcf": b"b.vcf",
+    }
+
+    elsewhere = Environment.from_environ({"GENOMICS_HOME": str(tmp_path / "other"), **settings})
+    elsewhere.home.mkdir()
+    assert drop_examples(elsewhere, tmp_path / "inbox", into_bucket=True) == 0, "it holds something"
+    assert drop_later_examples(elsewhere, tmp_path / "later") == 0
+
+
+def test_what_runs_print_goes_to_the_bucket_of_the_objects(tmp_path: Path) -> None:
+    settings = {
+        "GENOMICS_OBJECT_STORE_URL": "s3://bucket/prefix",
+        "GENOMICS_S3_ENDPOINT_URL": "http://127.0.0.1:1",
+    }
+    make_dagster_home(tmp_path / "s3", Environment.from_environ(settings))
+    make_dagster_home(tmp_path / "local", Environment.from_environ({}))
+
+    in_bucket = yaml.safe_load((tmp_path / "s3" / "dagster.yaml").read_text())
+    assert in_bucket.pop("compute_logs")["config"] == {
+        "bucket": "bucket", "prefix": "prefix/dagster", "upload_interval": 30, "endpoint_url": "http://127.0.0.1:1",
+    }  # fmt: skip
+    assert in_bucket == yaml.safe_load((tmp_path / "local" / "dagster.yaml").read_text())
+
+
+@pytest.mark.parametrize(
+    ("words", "variables", "said"),
+    [
+        (["dagster", "--version"], {}, r"exec works with servers of your own\. Remedy: set GENOMICS_POSTGRES_URL"),
+        (["no-such"], {"GENOMICS_POSTGRES_URL": "postgresql://a/b", "GENOMICS_MONGO_URL": "mongodb://a/b"},
+         r"there is no command 'no-such'\. Remedy: name one"),
+    ],
+)  # fmt: skip
+def test_exec_says_what_it_lacks(
+    tmp_path: Path, words: list[str], variables: dict[str, str], said: str
+) -> None:
+    status, output, errors = Command(tmp_path, "exec", *words, **variables).end()
+
+    assert (status, output) == (1, "")
+    assert re.search(said, errors)
+
+
+def test_exec_becomes_the_command_with_dagsters_settings(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("postgresql://ann:word@db/genomics")
+    show = "import os; print(os.environ['GENOMICS_DAGSTER_STORAGE_URL'], os.environ['DAGSTER_HOME'])"
+    variables = {
+        "GENOMICS_POSTGRES_URL_FILE": str(tmp_path / "secret"),
+        "GENOMICS_MONGO_URL": "mongodb://a/b",
+    }
+    status, output, errors = Command(tmp_path, "exec", sys.executable, "-c", show, **variables).end()
+
+    assert (status, errors) == (0, "")
+    assert output == (
+        f"postgresql+psycopg2://ann:word@db/genomics?options=-csearch_path%3Ddagster {tmp_path}/dagster\n"
+    )
+    assert (tmp_path / "dagster" / "dagster.yaml").exists()
+    assert "word" not in (tmp_path / "dagster" / "dagster.yaml").read_text()
 
 
 def test_the_storage_address_keeps_the_options_of_the_server() -> None:

@@ -21,16 +21,19 @@ def definitions() -> "dg.Definitions":
         from genomics_assets.annotations.cohort_assets import cohort_assets, filter_cohort
         from genomics_assets.annotations.refresh_assets import refresh_definitions
     from genomics_assets.annotations.partitions import ANNOTATION_DROPS, annotation_partitions
+    from genomics_assets.run_sizes import run_size
     from sensors.file_drops import file_drop_sensor
 
     load_annotation = dg.define_asset_job(
         "load_annotation",
         selection=dg.AssetSelection.assets(annotation_source),
+        tags=run_size("standard"),
         description="Takes the newest version in a source's folder.",
     )
     annotate_variants = dg.define_asset_job(
         "annotate_variants",
         selection=dg.AssetSelection.assets(annotated_variants),
+        tags=run_size("standard"),
         description="One annotation pass: all loads and versions of sources that wait.",
     )
     return dg.Definitions.merge(

@@ -33,12 +33,14 @@ def definitions() -> "dg.Definitions":
         gene_set_partitions,
         platform_partitions,
     )
+    from genomics_assets.run_sizes import run_size
     from resources.bmd_run_jobs import open_job
     from sensors.file_drops import JobOpener, file_drop_sensor
 
     analyze_experiment = dg.define_asset_job(
         "analyze_experiment",
         selection=dg.AssetSelection.assets(*experiment_assets),
+        tags=run_size("large"),
         description="Takes one dropped matrix from its numbers to points of departure.",
     )
     reselect_best_models = dg.define_asset_job(

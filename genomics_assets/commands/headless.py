@@ -28,7 +28,7 @@ def _drain(environment: Environment, *, report: bool) -> int:
 
     stack = start_stack(environment)
     if report:
-        drop_examples(environment)
+        drop_examples(environment, into_bucket=True)
     with dagster_variables(stack):
         # Imported late: all of Dagster and the code location come with it.
         from dagster import DagsterInstance

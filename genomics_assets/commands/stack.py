@@ -90,7 +90,7 @@ def start_stack(environment: Environment) -> Stack:
 
     postgres_url, mongo_url = ensure_servers(environment)
     stack = Stack(environment, postgres_url, mongo_url, migrate(postgres_url, environment.genome))
-    _make_dagster_home(stack.dagster_home)
+    make_dagster_home(stack.dagster_home, environment)
     _make_dagster_tables(stack)
     if "://" not in environment.inbox:
         Path(environment.inbox).mkdir(parents=True, exist_ok=True)
@@ -112,25 +112,40 @@ def dagster_variables(stack: Stack) -> Iterator[None]:
 def drop_examples(
     environment: Environment,
     examples: Path = PROJECT / "examples" / "inbox",
-    marker_name: str = "examples-dropped",
+    *,
+    into_bucket: bool = False,
 ) -> int:
     """Copy the bundled examples into the inbox, once in the life of a home; returns how many were copied.
 
-    Only into an inbox under the home: a folder or bucket of one's own gets no examples among its data.
+    A folder of one's own gets no examples among its data, nor does a bucket that holds anything.
+
+    Args:
+        environment: says where the inbox is.
+        examples: what is copied.
+        into_bucket: whether an inbox in a bucket gets them at all.
     """
-    marker = environment.home / marker_name
-    inbox = Path(environment.inbox)
-    if marker.exists() or not examples.is_dir() or not inbox.is_relative_to(environment.home):
+    marker = environment.home / "examples-dropped"
+    if marker.exists() or not examples.is_dir():
         return 0
-    files = [file for file in sorted(examples.rglob("*")) if file.is_file()]
-    copied = sum(_drop(file, inbox / file.relative_to(examples)) for file in files)
-    marker.touch()
+    in_bucket = environment.inbox.startswith("s3://")
+    if not (into_bucket if in_bucket else Path(environment.inbox).is_relative_to(environment.home)):
+        return 0
+    copied = _copy_into_inbox(environment, examples, only_if_empty=in_bucket)
+    if copied or not in_bucket:
+        marker.write_text(environment.inbox)
     return copied
 
 
-def drop_later_examples(environment: Environment) -> int:
+def drop_later_examples(environment: Environment, examples: Path = PROJECT / "examples" / "later") -> int:
     """Copy new versions of the bundled examples into the inbox, once too: what changes shows when they are loaded."""
-    return drop_examples(environment, PROJECT / "examples" / "later", "later-examples-dropped")
+    first, marker = environment.home / "examples-dropped", environment.home / "later-examples-dropped"
+    if marker.exists() or not first.exists() or not examples.is_dir():
+        return 0
+    if first.read_text() not in ("", environment.inbox):
+        return 0
+    copied = _copy_into_inbox(environment, examples)
+    marker.write_text(environment.inbox)
+    return copied
 
 
 def shell_line(name: str, value: str) -> str:
@@ -147,25 +162,53 @@ def _needs_quotes(value: str) -> bool:
     return shlex.quote(value.replace("=", "").replace("?", "")) != value.replace("=", "").replace("?", "")
 
 
-def _drop(source: Path, target: Path) -> bool:
-    if target.exists():
-        return False
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # A hidden name first, so that nobody sees a file that is not complete.
-    unfinished = target.with_name(f".{target.name}.part")
-    shutil.copyfile(source, unfinished)
-    unfinished.replace(target)
-    return True
+def _copy_into_inbox(environment: Environment, examples: Path, *, only_if_empty: bool = False) -> int:
+    """Copy what the inbox does not hold, each file in one step; returns how many files that were."""
+    from resources.inbox import InboxResource
+
+    inbox = InboxResource(url=environment.inbox, s3_endpoint_url=environment.s3_endpoint_url)
+    there = inbox.paths()
+    if there and only_if_empty:
+        return 0
+    files = {file.relative_to(examples).as_posix(): file for file in examples.rglob("*") if file.is_file()}
+    missing = sorted(set(files) - there)
+    for path in missing:
+        with inbox.deliver(path) as target:
+            shutil.copyfile(files[path], target)
+    return len(missing)
 
 
-def _make_dagster_home(folder: Path) -> None:
+def make_dagster_home(folder: Path, environment: Environment) -> None:
+    """Write Dagster's settings where they are missing or others."""
     folder.mkdir(parents=True, exist_ok=True)
-    settings = (PROJECT / "dagster.yaml").read_text()
+    settings = (PROJECT / "dagster.yaml").read_text() + _compute_log_settings(environment)
     file = folder / "dagster.yaml"
     if not file.exists() or file.read_text() != settings:
         new = file.with_suffix(f".{os.getpid()}")
         new.write_text(settings)
         new.replace(file)
+
+
+def _compute_log_settings(environment: Environment) -> str:
+    """With the objects in a bucket, what runs print goes there as well: the UI may be on another machine."""
+    if not environment.object_store_url.startswith("s3://"):
+        return ""
+    import yaml
+
+    bucket, _, prefix = environment.object_store_url.removeprefix("s3://").strip("/").partition("/")
+    config: dict[str, object] = {
+        "bucket": bucket,
+        "prefix": f"{prefix}/dagster".lstrip("/"),
+        "upload_interval": 30,
+    }
+    if environment.s3_endpoint_url:
+        config["endpoint_url"] = environment.s3_endpoint_url
+    manager = {
+        "module": "dagster_aws.s3.compute_log_manager",
+        "class": "S3ComputeLogManager",
+        "config": config,
+    }
+    return "\n" + yaml.safe_dump({"compute_logs": manager}, sort_keys=False)
 
 
 def _make_dagster_tables(stack: Stack) -> None:

@@ -18,11 +18,13 @@ def definitions() -> "dg.Definitions":
         warnings.simplefilter("ignore", category=dg.PreviewWarning)
         from genomics_assets.gwas.assets import assets
     from genomics_assets.gwas.partitions import GWAS_DROPS, gwas_partitions
+    from genomics_assets.run_sizes import run_size
     from sensors.file_drops import file_drop_sensor
 
     run_gwas = dg.define_asset_job(
         "run_gwas",
         selection=dg.AssetSelection.groups("gwas"),
+        tags=run_size("large"),
         description="Takes one dropped dataset through quality control and association.",
     )
     return dg.Definitions(

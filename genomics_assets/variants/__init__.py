@@ -18,12 +18,14 @@ def definitions() -> "dg.Definitions":
         warnings.simplefilter("ignore", category=dg.PreviewWarning)
         from genomics_assets.variants.assets import assets, full_indexes
         from genomics_assets.variants.checks import checks
+    from genomics_assets.run_sizes import run_size
     from genomics_assets.variants.partitions import VCF_DROPS, vcf_partitions
     from sensors.file_drops import file_drop_sensor
 
     load_vcf = dg.define_asset_job(
         "load_vcf",
         selection=dg.AssetSelection.assets(*assets) - dg.AssetSelection.assets(full_indexes),
+        tags=run_size("standard"),
         description="Takes one dropped VCF or BCF file through the whole variant warehouse.",
     )
     return dg.Definitions(

@@ -24,6 +24,7 @@ def definitions() -> "dg.Definitions":
             csmf,
         )
         from genomics_assets.verbal_autopsy.checks import checks
+    from genomics_assets.run_sizes import run_size
     from genomics_assets.verbal_autopsy.batch_job import open_job
     from genomics_assets.verbal_autopsy.partitions import VA_DROPS, va_partitions
     from sensors.file_drops import JobOpener, file_drop_sensor
@@ -32,6 +33,7 @@ def definitions() -> "dg.Definitions":
     code_batch = dg.define_asset_job(
         "code_va_batch",
         selection=dg.AssetSelection.assets(cause_of_death, csmf, algorithm_agreement, calibrated_csmf),
+        tags=run_size("large"),
         description="Takes one dropped batch of verbal autopsies to causes of death and calibrated fractions.",
     )
     return dg.Definitions(

@@ -315,6 +315,15 @@ def _package_folder() -> Path:
     return Path(found.submodule_search_locations[0])
 
 
+def bundled_program(name: str) -> Path | None:
+    """A client program of the bundled PostgreSQL, such as `pg_dump`; None where there is no bundle."""
+    try:
+        path = _binary(name)
+    except ServerError:
+        return None
+    return path if path.exists() else None
+
+
 def _binary(name: str) -> Path:
     return _package_folder() / "pginstall" / "bin" / name
 

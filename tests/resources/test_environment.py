@@ -95,3 +95,22 @@ def test_a_printed_environment_holds_no_password() -> None:
 )
 def test_masked_hides_the_password_alone(url: str, expected: str) -> None:
     assert masked(url) == expected
+
+
+def test_an_address_may_be_in_a_file(tmp_path: Path) -> None:
+    secret = tmp_path / "postgres_url"
+    secret.write_text("postgresql://ann:secret@db/genomics\n")
+    environ = {"GENOMICS_POSTGRES_URL_FILE": str(secret)}
+
+    assert Environment.from_environ(environ).postgres_url == "postgresql://ann:secret@db/genomics"
+    assert Environment.from_environ(
+        {**environ, "GENOMICS_POSTGRES_URL": "postgresql://b/c"}
+    ).postgres_url == ("postgresql://b/c")
+    with pytest.raises(
+        SettingError, match=r"GENOMICS_MONGO_URL_FILE is '.*absent', which cannot be read: No such file"
+    ):
+        Environment.from_environ({"GENOMICS_MONGO_URL_FILE": str(tmp_path / "absent")})
+    secret.write_text("mysql://ann:secret@db/genomics")
+    with pytest.raises(SettingError, match=r"does not start with postgresql://") as caught:
+        Environment.from_environ(environ)
+    assert "secret" not in str(caught.value)

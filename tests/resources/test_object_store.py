@@ -4,11 +4,10 @@ import os
 import subprocess
 import sys
 import time
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from s3_proxy import S3Proxy
 
 from resources.object_store import (
     UNFINISHED,
@@ -21,32 +20,15 @@ from resources.object_store import (
 )
 
 
-@pytest.fixture(scope="module")
-def s3_endpoint() -> Iterator[str]:
-    """A real S3 server, with a bucket named `bucket`."""
-    import boto3
-    from moto.moto_server.threaded_moto_server import ThreadedMotoServer
-
-    credentials = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_DEFAULT_REGION": "us-east-1"}
-    with pytest.MonkeyPatch.context() as environment:
-        for name, value in credentials.items():
-            environment.setenv(name, value)
-        server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-        server.start()
-        host, port = server.get_host_and_port()
-        endpoint = f"http://{host}:{port}"
-        boto3.client("s3", endpoint_url=endpoint).create_bucket(Bucket="bucket")
-        yield endpoint
-        server.stop()
-
-
 @pytest.fixture(params=["local", "s3"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStoreResource:
     """An empty store of each kind."""
     if request.param == "local":
         return ObjectStoreResource(url=f"file://{tmp_path}/objects")
-    endpoint = request.getfixturevalue("s3_endpoint")
-    return ObjectStoreResource(url=f"s3://bucket/{uuid.uuid4().hex}/objects", s3_endpoint_url=endpoint)
+    prefix = request.getfixturevalue("s3_prefix")
+    return ObjectStoreResource(
+        url=f"{prefix}/objects", s3_endpoint_url=request.getfixturevalue("s3_endpoint")
+    )
 
 
 @pytest.fixture
@@ -264,7 +246,7 @@ def test_uris_open_elsewhere(store: ObjectStoreResource) -> None:
     if uri.startswith("file://"):
         assert Path(uri.removeprefix("file://")).read_bytes() == b"x"
     else:
-        assert uri.startswith("s3://bucket/")
+        assert uri.startswith("s3://")
 
 
 def test_the_environment_gives_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,9 +255,11 @@ def test_the_environment_gives_the_store(tmp_path: Path, monkeypatch: pytest.Mon
     assert (tmp_path / "other" / "a").read_bytes() == b"x"
 
 
-def test_the_environment_gives_the_endpoint(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_gives_the_endpoint(
+    s3_endpoint: str, s3_prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("GENOMICS_S3_ENDPOINT_URL", s3_endpoint)
-    store = ObjectStoreResource(url="s3://bucket")
+    store = ObjectStoreResource(url=s3_prefix)
     store.put_bytes("environment/a", b"x")
     assert store.list("environment") == ["environment/a"]
     store.delete("environment")
@@ -290,3 +274,50 @@ def test_a_missing_bucket_is_said(s3_endpoint: str) -> None:
 def test_an_unknown_kind_of_store_is_refused() -> None:
     with pytest.raises(ObjectStoreError, match="only file:// and s3:// are known"):
         ObjectStoreResource(url="gs://bucket").exists("a")
+
+
+def test_a_large_object_goes_up_in_parts(s3_endpoint: str, s3_prefix: str) -> None:
+    data = os.urandom(20_000_000)
+    parts: list[str] = []
+    with S3Proxy(s3_endpoint) as proxy:
+        proxy.after = lambda method, path: parts.append(path) if "partNumber" in path else None
+        store = ObjectStoreResource(url=s3_prefix, s3_endpoint_url=proxy.url)
+        store.put_bytes("large.bin", data)
+        assert len(parts) == 3
+        assert store.size("large.bin") == len(data)
+        assert store.read_bytes("large.bin") == data
+
+
+def test_a_busy_server_and_answers_that_break_off_cost_patience_alone(
+    s3_endpoint: str, s3_prefix: str
+) -> None:
+    data = {f"some/{number}.bin": os.urandom(200_000) for number in range(5)}
+    data["large.bin"] = os.urandom(18_000_000)
+    with S3Proxy(s3_endpoint, busy=1 / 3, cut=1 / 5) as proxy:
+        store = ObjectStoreResource(url=s3_prefix, s3_endpoint_url=proxy.url)
+        for key, value in data.items():
+            store.put_bytes(key, value)
+        assert store.sizes() == {key: len(value) for key, value in sorted(data.items())}
+        assert {key: store.read_bytes(key) for key in data} == data
+        assert proxy.failed > 5
+        assert proxy.cut_off > 0
+
+
+def test_an_object_that_the_server_cut_off_is_an_error_and_not_a_success(
+    s3_endpoint: str, s3_prefix: str
+) -> None:
+    import boto3
+
+    bucket, _, prefix = s3_prefix.removeprefix("s3://").partition("/")
+
+    def keep_half(method: str, path: str) -> None:
+        if method == "PUT":
+            boto3.client("s3", endpoint_url=s3_endpoint).put_object(
+                Bucket=bucket, Key=f"{prefix}/a.bin", Body=b"half"
+            )
+
+    with S3Proxy(s3_endpoint) as proxy:
+        proxy.after = keep_half
+        store = ObjectStoreResource(url=s3_prefix, s3_endpoint_url=proxy.url)
+        with pytest.raises(ObjectStoreError, match=r"a\.bin: the server keeps 4 of 1,000 bytes\. Remedy"):
+            store.put_bytes("a.bin", bytes(1000))

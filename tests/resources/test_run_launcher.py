@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import dagster as dg
 import pytest
 from dagster._core.launcher.base import WorkerStatus
+from dagster._core.storage.tags import GRPC_INFO_TAG
 from dagster._core.test_utils import create_run_for_test
+from dagster._grpc.client import DagsterGrpcClient
 
 from resources.run_launcher import LocalRunLauncher
 
@@ -45,3 +51,47 @@ def test_a_worker_that_is_gone_has_failed(instance: dg.DagsterInstance) -> None:
 
 def test_a_worker_that_has_not_announced_itself_is_waited_for(instance: dg.DagsterInstance) -> None:
     assert worker_of(instance, None) is WorkerStatus.RUNNING
+
+
+LOCATION = """
+import dagster as dg
+
+@dg.asset
+def answer() -> int:
+    return 42
+"""
+
+
+def test_a_code_server_behind_a_port_is_asked_and_not_this_machine(
+    instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    (tmp_path / "location.py").write_text(LOCATION)
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = int(probe.getsockname()[1])
+    tags = {GRPC_INFO_TAG: json.dumps({"host": "127.0.0.1", "port": port})}
+    run = create_run_for_test(instance, "load_vcf", status=dg.DagsterRunStatus.STARTED, tags=tags)
+    # A number that means something else in another container: here, a process that lives.
+    instance.report_engine_event(f"Started process for run (pid: {os.getpid()}).", run)
+    launcher = instance.run_launcher
+    assert isinstance(launcher, LocalRunLauncher)
+
+    away = launcher.check_run_worker_health(run)
+    assert away.status is WorkerStatus.RUNNING, "a server that is away may come back with its runs"
+    assert "does not answer" in (away.msg or "")
+
+    server = subprocess.Popen(
+        [sys.executable, "-m", "dagster", "api", "grpc", "-f", str(tmp_path / "location.py"), "--port", str(port)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        client = DagsterGrpcClient(port=port, host="127.0.0.1")
+        deadline = time.monotonic() + 120
+        while client.health_check_query() != "SERVING":
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        gone = launcher.check_run_worker_health(run)
+    finally:
+        server.terminate()
+        server.wait(60)
+    assert gone.status is WorkerStatus.FAILED
+    assert f"127.0.0.1:{port} knows nothing of the run" in (gone.msg or "")
