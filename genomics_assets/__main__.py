@@ -1,4 +1,4 @@
-"""The command line: `python -m genomics_assets up | demo | drain | env | down`."""
+"""The command line: `python -m genomics_assets up | demo | drain | worker | env | down`."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ environment variables:
   GENOMICS_REFERENCE_FASTA   the genome to left-align and check alleles against
   GENOMICS_ANNOTATION_REFRESH  YAML with the annotation sources to keep fresh
   GENOMICS_VA_REFERENCE      folder of reference files for verbal autopsy       (a made-up one)
+  GENOMICS_RUN_QUEUE_URL     redis://…: runs go to workers, on any machine      (this machine)
   GENOMICS_GENOME            human or other; chosen once for a warehouse    (human)
 """
 
@@ -45,6 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from genomics_assets.commands.up import UpError
 
         expected = (*expected, UpError)
+    if options.command == "worker":
+        from genomics_assets.commands.worker import WorkerError
+
+        expected = (*expected, WorkerError)
     if getattr(options, "inbox", None):
         os.environ["GENOMICS_INBOX"] = options.inbox
     try:
@@ -69,6 +74,10 @@ def _run(options: argparse.Namespace, environment: Environment) -> int:
         from genomics_assets.commands.headless import drain_inbox
 
         return drain_inbox(environment)
+    if options.command == "worker":
+        from genomics_assets.commands.worker import work
+
+        return work(environment, options.processes)
     if options.command == "env":
         return _print_settings(environment)
     return _stop(environment)
@@ -106,6 +115,10 @@ def _parser() -> argparse.ArgumentParser:
     drain = commands.add_parser("drain", help="load everything new in the inbox without a daemon, and exit")
     drain.add_argument(
         "--inbox", metavar="URL", help="a folder or s3://bucket/prefix (default: GENOMICS_INBOX)"
+    )
+    worker = commands.add_parser("worker", help="take runs from GENOMICS_RUN_QUEUE_URL until Ctrl-C")
+    worker.add_argument(
+        "--processes", type=int, metavar="N", help="runs at a time (default: one for each processor)"
     )
     commands.add_parser(
         "env", help="start the servers, keep them running, and print the settings as NAME=value"

@@ -24,6 +24,7 @@ from genomics_assets.bmd.partitions import (
     platform_partitions,
 )
 from genomics_assets.bmd.stored_results import NewFits, NewResult, ResultFiles, ResultRows, StoredResult
+from genomics_assets.pools import CPU_HEAVY, POSTGRES_WRITE
 from resources.bmd_reference import GENE_SET_TABLES, PLATFORM_TABLES, BmdReference
 from resources.bmd_run_jobs import BmdRunJobs
 from resources.bmd_store import BmdStore, StoredFits, refusing
@@ -38,7 +39,12 @@ ONE_EXPERIMENT_A_RUN = dg.BackfillPolicy.multi_run(1)
 def bmd_asset(**settings: Any) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
     """What all assets of the domain share."""
     decorator: Callable[[Callable[..., Any]], dg.AssetsDefinition] = dg.asset(
-        key_prefix="bmd", group_name="bmd", owners=OWNERS, retry_policy=RETRIES, code_version="1", **settings
+        key_prefix="bmd",
+        group_name="bmd",
+        owners=OWNERS,
+        retry_policy=RETRIES,
+        code_version="1",
+        **{"pool": POSTGRES_WRITE, **settings},
     )
     return decorator
 
@@ -151,7 +157,10 @@ def prefilter_results(
 
 
 @experiment_asset(
-    io_manager_key="bmd_fits_io", kinds={"numba", "parquet"}, metadata={"table": "bmd.model_fits"}
+    io_manager_key="bmd_fits_io",
+    kinds={"numba", "parquet"},
+    metadata={"table": "bmd.model_fits"},
+    pool=CPU_HEAVY,
 )
 def model_fits(
     context: dg.AssetExecutionContext,

@@ -14,6 +14,7 @@ from typing import Any
 import dagster as dg
 
 from genomics_assets.gwas.partitions import GWAS_DROPS, gwas_partitions
+from genomics_assets.pools import CPU_HEAVY, MONGO_WRITE
 from resources.gwas_store import (
     MOST_ACTIVE_JOBS,
     SAMPLE_JOIN,
@@ -56,7 +57,7 @@ def gwas_asset(
     return decorator
 
 
-@gwas_asset("gwas_datasets", kinds={"mongodb", "parquet"})
+@gwas_asset("gwas_datasets", kinds={"mongodb", "parquet"}, pool=MONGO_WRITE)
 def gwas_datasets(
     context: dg.AssetExecutionContext, inbox: InboxResource, gwas: GwasStore
 ) -> dg.MaterializeResult[None]:
@@ -171,6 +172,7 @@ def quality_control(context: dg.AssetExecutionContext, gwas: GwasStore) -> dg.Ma
 @gwas_asset(
     "gwas_results",
     kinds={"mongodb", "parquet"},
+    pool=CPU_HEAVY,
     # Dagster repeats a step that was cancelled where there is a policy; a cancelled scan must stay cancelled.
     retries=None,
     deps=[sample_join, quality_control],
