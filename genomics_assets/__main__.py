@@ -29,6 +29,7 @@ environment variables:
   GENOMICS_ANNOTATION_REFRESH  YAML with the annotation sources to keep fresh
   GENOMICS_VA_REFERENCE      folder of reference files for verbal autopsy       (a made-up one)
   GENOMICS_RUN_QUEUE_URL     redis://…: runs go to workers, on any machine      (this machine)
+  GENOMICS_DASK_SCHEDULER    tcp://…: blocks of heavy runs go to a Dask cluster (this process)
   GENOMICS_GENOME            human or other; chosen once for a warehouse    (human)
 """
 

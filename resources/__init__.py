@@ -32,6 +32,7 @@ def default_resources(
     from resources.bmd_run_jobs import BmdRunJobs
     from resources.bmd_store import BmdStore
     from resources.cohort_store import CohortStore
+    from resources.compute_pool import ComputePool
     from resources.drop_ledger import DropLedgerResource
     from resources.gwas_store import GwasStore
     from resources.inbox import InboxResource
@@ -64,6 +65,7 @@ def default_resources(
         "postgres": postgres,
         "mongo": mongo,
         "objects": objects,
+        "compute": ComputePool(),
         "drop_ledger": ledger,
         "inbox": inbox,
         "annotation_downloads": AnnotationDownloads(postgres=postgres, inbox=inbox),

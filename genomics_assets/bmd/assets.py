@@ -28,6 +28,7 @@ from genomics_assets.pools import CPU_HEAVY, POSTGRES_WRITE
 from resources.bmd_reference import GENE_SET_TABLES, PLATFORM_TABLES, BmdReference
 from resources.bmd_run_jobs import BmdRunJobs
 from resources.bmd_store import BmdStore, StoredFits, refusing
+from resources.compute_pool import ComputePool
 from resources.inbox import InboxResource
 
 OWNERS = ["team:toxicogenomics"]
@@ -168,6 +169,7 @@ def model_fits(
     prefilter_results: StoredResult,
     bmd_store: BmdStore,
     bmd_run_jobs: BmdRunJobs,
+    compute: ComputePool,
 ) -> NewFits:
     """Every model fitted to every probe that the prefilter kept: BMD, exact BMDL and BMDU, likelihood, parameters.
 
@@ -187,7 +189,8 @@ def model_fits(
             probes = len(kept_probes(prefilter_results))
             return new_fits(standing.table, probes, expression_matrix, prefilter_results, settings)
         started = perf_counter()
-        fits = fit_stage(expression_matrix, prefilter_results, settings, progress)
+        with compute.blocks() as blocks:
+            fits = fit_stage(expression_matrix, prefilter_results, settings, progress, blocks)
         seconds = perf_counter() - started
     context.add_output_metadata(
         {

@@ -70,6 +70,7 @@ class Stack:
             "GENOMICS_REFERENCE_FASTA": environment.reference_fasta and str(environment.reference_fasta),
             "GENOMICS_ANNOTATION_REFRESH": environment.annotation_refresh
             and str(environment.annotation_refresh),
+            "GENOMICS_DASK_SCHEDULER": environment.dask_scheduler,
             "GENOMICS_RUN_QUEUE_URL": environment.run_queue_url,
         }
         return {

@@ -15,6 +15,7 @@ import dagster as dg
 
 from genomics_assets.gwas.partitions import GWAS_DROPS, gwas_partitions
 from genomics_assets.pools import CPU_HEAVY, MONGO_WRITE
+from resources.compute_pool import ComputePool
 from resources.gwas_store import (
     MOST_ACTIVE_JOBS,
     SAMPLE_JOIN,
@@ -187,7 +188,9 @@ def quality_control(context: dg.AssetExecutionContext, gwas: GwasStore) -> dg.Ma
         ),
     ],
 )
-def gwas_results(context: dg.AssetExecutionContext, gwas: GwasStore) -> dg.MaterializeResult:  # type: ignore[type-arg]
+def gwas_results(
+    context: dg.AssetExecutionContext, gwas: GwasStore, compute: ComputePool
+) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Associations of every variant with every phenotype: a table, lead loci, plots, and a document for each job.
 
     Each phenotype is a job of its own; one that cannot be tested fails with its reason, and the others are tested.
@@ -199,7 +202,11 @@ def gwas_results(context: dg.AssetExecutionContext, gwas: GwasStore) -> dg.Mater
     metadata: dict[str, Any] = {}
     problems: list[str] = []
     scans: list[tuple[int, int, float]] = []
-    with gwas.cohort(place) as cohort, TemporaryDirectory(prefix="gwas-") as folder:
+    with (
+        gwas.cohort(place) as cohort,
+        compute.blocks() as blocks,
+        TemporaryDirectory(prefix="gwas-") as folder,
+    ):
         quality = gwas.quality(place)
         for first in range(0, len(cohort.phenotypes), MOST_ACTIVE_JOBS):
             phenotypes = cohort.phenotypes[first : first + MOST_ACTIVE_JOBS]
@@ -216,7 +223,7 @@ def gwas_results(context: dg.AssetExecutionContext, gwas: GwasStore) -> dg.Mater
                     for job in running:
                         job.progress(done, "testing")
 
-                for scanned in scan.run(Path(folder) / str(first), progress):
+                for scanned in scan.run(Path(folder) / str(first), progress, blocks):
                     name = scanned.trait.name
                     manhattan, qq = scan.write_extras(scanned, datetime.now(UTC).date().isoformat())
                     kept = gwas.keep_result(jobs[name], place, scanned)

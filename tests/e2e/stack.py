@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +29,14 @@ def wait_until(what: str, holds: Callable[[], Any], seconds: float = 120, every:
 
 
 class Stack:
-    """Commands of the project against one GENOMICS_HOME."""
+    """Commands of the project against one GENOMICS_HOME.
 
-    def __init__(self, home: Path) -> None:
+    Args:
+        home: the home.
+        variables: settings beside it.
+    """
+
+    def __init__(self, home: Path, variables: Mapping[str, str] | None = None) -> None:
         self.home = home
         self.environment = {
             **{
@@ -40,6 +45,7 @@ class Stack:
                 if not name.startswith(("GENOMICS_", "DAGSTER_"))
             },
             "GENOMICS_HOME": str(home),
+            **(variables or {}),
         }
         self.up_process: subprocess.Popen[str] | None = None
         self._settings: dict[str, str] = {}

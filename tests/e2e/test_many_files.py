@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from small_files import small_vcf
 from stack import Stack, wait_until
 
 FILES = int(os.environ.get("GENOMICS_TEST_FILES", "8"))
@@ -20,14 +21,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     stack.up()
     yield stack
     stack.down()
-
-
-def small_vcf(number: int) -> bytes:
-    """Three records that no other file has."""
-    lines = ["##fileformat=VCFv4.2", "##contig=<ID=chr2,length=242193529>"]
-    lines.append("#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO")
-    lines += [f"chr2\t{number * 10 + i}\t.\tA\tC\t.\tPASS\t." for i in (1, 2, 3)]
-    return ("\n".join(lines) + "\n").encode()
 
 
 @pytest.mark.timeout(500 + 60 * FILES)
