@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 import dagster as dg
@@ -45,3 +47,23 @@ def test_a_worker_that_is_gone_has_failed(instance: dg.DagsterInstance) -> None:
 
 def test_a_worker_that_has_not_announced_itself_is_waited_for(instance: dg.DagsterInstance) -> None:
     assert worker_of(instance, None) is WorkerStatus.RUNNING
+
+
+def test_a_clock_set_forward_does_not_make_a_worker_look_gone(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
+    worker.start()
+    other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        now = time.time()
+        # The announcement was written before the clock went an hour forward.
+        monkeypatch.setattr("time.time", lambda: now - 3600)
+        assert worker.pid is not None
+        assert worker_of(instance, worker.pid) is WorkerStatus.RUNNING
+        assert worker_of(instance, other.pid) is WorkerStatus.FAILED, "a number that was used again"
+    finally:
+        worker.kill()
+        worker.join()
+        other.kill()
+        other.wait()
