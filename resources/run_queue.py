@@ -11,7 +11,7 @@ Needs the extra `distributed`, and Postgres without a pooler that hands connecti
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -66,13 +66,8 @@ def run_queue(broker: str) -> Celery:
     Args:
         broker: `redis://[user:password@]host:port/database`, or `rediss://` with TLS.
     """
-    return make_app(
-        {
-            "broker": broker,
-            "config_source": SETTINGS,
-            "task_default_queue": QUEUE,
-        }
-    )
+    make: Callable[[dict[str, Any]], Celery] = make_app
+    return make({"broker": broker, "config_source": SETTINGS, "task_default_queue": QUEUE})
 
 
 class WorkerRunLauncher(CeleryRunLauncher):
@@ -151,13 +146,9 @@ class RunTask(Task):  # type: ignore[misc]
 def worker_app(broker: str) -> Celery:
     """The queue with what a worker can do."""
     app = run_queue(broker)
-    create_execute_job_task(
-        app,
-        base=RunTask,
-        # Answered for when it is done, not when it is taken; at once when the process that did it died.
-        acks_late=True,
-        reject_on_worker_lost=True,
-    )
+    # Answered for when it is done, not when it is taken; at once when the process that did it died.
+    options: Any = {"base": RunTask, "acks_late": True, "reject_on_worker_lost": True}
+    create_execute_job_task(app, **options)
     return app
 
 
