@@ -3,6 +3,7 @@
 #   make up            everything until Ctrl-C; make up PORT=3001 for another port of the UI
 #   make demo          the bundled examples, loaded without the UI, with the result of every check
 #   make test          the whole test suite, with servers of its own; make test ARGS='-k embedded'
+#   make soak          the long tests: load; GENOMICS_SOAK_FILES=60 make soak to try it
 #   make bench         benchmarks against peers, with ratios
 #   make down          stop the embedded servers
 #   make lint fmt      what CI asks of the code
@@ -12,7 +13,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 MAKEFLAGS += --no-builtin-rules
 .DELETE_ON_ERROR:
-.PHONY: up demo test bench lint fmt down lock
+.PHONY: up demo test soak bench lint fmt down lock
 
 # Tried by running, because a version manager's shims exist for Pythons that are not installed.
 USABLE := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
@@ -37,6 +38,9 @@ test: NONE := 5
 test: $(VENV)/project.done $(VENV)/dev.done
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/e2e $(ARGS) || [ $$? = $(NONE) ]
 	$(BIN)/python -m pytest tests/e2e $(ARGS) || [ $$? = $(NONE) ]
+
+soak: $(VENV)/project.done $(VENV)/dev.done
+	$(BIN)/python -m pytest -m soak tests $(ARGS)
 
 bench: $(VENV)/project.done $(VENV)/dev.done
 	$(BIN)/python -m benchmarks.variants $(ARGS)

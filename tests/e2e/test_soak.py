@@ -129,26 +129,18 @@ def high(values: list[float]) -> float:
 
 
 def drop_everything(stack: Stack) -> None:
-    inbox = stack.home / "inbox"
     for number in range(MATRICES):
-        put(inbox / "bmd" / "soak" / f"m{number:04}.yaml", MATRIX_SETTINGS)
-        put(inbox / "bmd" / "soak" / f"m{number:04}.txt", small_matrix(number))
+        stack.put(f"bmd/soak/m{number:04}.yaml", MATRIX_SETTINGS)
+        stack.put(f"bmd/soak/m{number:04}.txt", small_matrix(number))
     for number in range(BATCHES):
-        put(inbox / "verbal_autopsy" / f"b{number:04}.yaml", BATCH_SETTINGS)
-        put(inbox / "verbal_autopsy" / f"b{number:04}.csv", small_batch(number))
+        stack.put(f"verbal_autopsy/b{number:04}.yaml", BATCH_SETTINGS)
+        stack.put(f"verbal_autopsy/b{number:04}.csv", small_batch(number))
     for number in range(SOURCES):
-        put(inbox / "annotations" / f"clinvar_{number}" / "clinvar_20260104.vcf", small_source(8 * number))
+        stack.put(f"annotations/clinvar_{number}/clinvar_20260104.vcf", small_source(8 * number))
     for number in range(TRAITS):
-        put(inbox / "zygotrix" / "traits" / f"t{number:04}.jsonl", small_traits(number))
+        stack.put(f"zygotrix/traits/t{number:04}.jsonl", small_traits(number))
     for number in range(VCFS):
-        put(inbox / "vcf" / "soak" / f"f{number:04}.vcf", small_vcf(number))
-
-
-def put(path: Any, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(content)
-    part.rename(path)
+        stack.put(f"vcf/soak/f{number:04}.vcf", small_vcf(number))
 
 
 def test_files_of_all_kinds_dropped_at_once_land_exactly_once(
