@@ -1,6 +1,7 @@
 """Load: files of five kinds dropped at once on the embedded stack. `make soak`; it prints its figures.
 
-`GENOMICS_SOAK_FILES` says how many: 2000 for the real thing, 60 to try it.
+`GENOMICS_SOAK_FILES` says how many: 2000 for the real thing, 60 to try it. `python -m benchmarks.scale` goes on from the
+figures that it leaves in `benchmarks/results`.
 """
 
 from __future__ import annotations
@@ -27,13 +28,15 @@ from small_files import (
     small_traits,
     small_vcf,
 )
-from stack import Stack, wait_until
+from stack import ROOT, Stack, wait_until
 
 FILES = int(os.environ.get("GENOMICS_SOAK_FILES", "60"))
 SOURCES = min(6, FILES // 20)
 MATRICES = BATCHES = FILES // 12
 TRAITS = FILES // 5
 VCFS = FILES - SOURCES - MATRICES - BATCHES - TRAITS
+
+RESULTS = ROOT / "benchmarks" / "results"
 
 MOST_MILLISECONDS_OF_THE_UI = 500
 MOST_SECONDS_OF_A_TICK = 2
@@ -172,6 +175,8 @@ def test_files_of_all_kinds_dropped_at_once_land_exactly_once(
         "memory, MB (first quarter, last quarter)": quarters(watch),
         **event_log(stack),
     }  # fmt: skip
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "soak.json").write_text(json.dumps(figures, indent=2) + "\n")
     with capsys.disabled():
         print("\n" + json.dumps(figures, indent=2))
     every = [one for found in watch.milliseconds.values() for one in found]
