@@ -17,13 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from celery import Celery, Task
-from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
+from celery.exceptions import OperationalError
+from dagster._core.errors import DagsterUserCodeUnreachableError
+from dagster._core.launcher.base import CheckRunHealthResult, LaunchRunContext, WorkerStatus
 from dagster._grpc.types import ExecuteRunArgs
 from dagster._serdes import ConfigurableClassData, unpack_value
 from dagster_celery.launcher import CeleryRunLauncher
 from dagster_celery.make_app import make_app
 from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
 from dagster_celery.tasks import create_execute_job_task
+from redis.exceptions import RedisError
 
 from resources.jobs.liveness import CONFIRM_SECONDS, PING_SECONDS, LivenessLock, lost_worker
 from resources.jobs.store import JobHeldError
@@ -90,6 +93,19 @@ class WorkerRunLauncher(CeleryRunLauncher):
     ) -> "WorkerRunLauncher":
         """The launcher that `dagster.yaml` asks for."""
         return cls(inst_data=inst_data, **config_value)
+
+    def launch_run(self, context: LaunchRunContext) -> None:
+        """Put a run into the queue.
+
+        Raises:
+            DagsterUserCodeUnreachableError: the queue is not there; the run waits, as it does for a code server.
+        """
+        try:
+            super().launch_run(context)
+        except (OperationalError, RedisError) as error:
+            raise DagsterUserCodeUnreachableError(
+                f"the run queue cannot be reached: {error}. Remedy: see that Redis runs, and check GENOMICS_RUN_QUEUE_URL."
+            ) from error
 
     @property
     def supports_resume_run(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +12,10 @@ from pathlib import Path
 import dagster as dg
 import psycopg
 import pytest
-from dagster._core.launcher.base import WorkerStatus
+from dagster._core.code_pointer import ModuleCodePointer
+from dagster._core.errors import DagsterUserCodeUnreachableError
+from dagster._core.launcher.base import LaunchRunContext, WorkerStatus
+from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
 from dagster._core.test_utils import create_run_for_test
 
 pytest.importorskip("dagster_celery", reason="the extra `distributed` is not installed")
@@ -151,3 +155,19 @@ def test_the_settings_of_a_queue_lie_over_the_others(tmp_path: Path, monkeypatch
 def test_a_worker_without_a_queue_says_what_to_set(home: Path) -> None:
     with pytest.raises(WorkerError, match=r"GENOMICS_RUN_QUEUE_URL is not set\. Remedy"):
         work(Environment.from_environ(os.environ), None)
+
+
+def test_a_run_waits_for_a_queue_that_is_away() -> None:
+    settings = {
+        "module": "resources.run_queue",
+        "class": "WorkerRunLauncher",
+        "config": {"broker": BROKER},
+    }
+    code = RepositoryPythonOrigin(
+        executable_path=sys.executable, code_pointer=ModuleCodePointer("genomics_assets.definitions", "defs")
+    )
+    with dg.instance_for_test(overrides={"run_launcher": settings}) as instance:
+        run = create_run_for_test(instance, "load_vcf", job_code_origin=JobPythonOrigin("load_vcf", code))
+        # The daemon puts a run back whose launch failed with this error.
+        with pytest.raises(DagsterUserCodeUnreachableError, match=r"cannot be reached.*Remedy"):
+            instance.run_launcher.launch_run(LaunchRunContext(dagster_run=run, workspace=None))
