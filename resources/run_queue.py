@@ -59,6 +59,7 @@ SETTINGS: dict[str, Any] = {
     # What libraries leave in memory goes with the process.
     "worker_max_tasks_per_child": 100,
     "worker_hijack_root_logger": False,
+    "worker_redirect_stdouts": False,
     "worker_send_task_events": False,
 }
 
