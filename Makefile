@@ -3,6 +3,7 @@
 #   make up            everything until Ctrl-C; make up PORT=3001 for another port of the UI
 #   make demo          the bundled examples, loaded without the UI, with the result of every check
 #   make test          the whole test suite, with servers of its own; make test ARGS='-k embedded'
+#   make soak          the long tests: load; GENOMICS_SOAK_FILES=60 make soak to try it
 #   make bench         benchmarks against peers, with ratios
 #   make down          stop the embedded servers
 #   make lint fmt      what CI asks of the code

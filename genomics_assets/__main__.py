@@ -28,6 +28,8 @@ environment variables:
   GENOMICS_REFERENCE_FASTA   the genome to left-align and check alleles against
   GENOMICS_ANNOTATION_REFRESH  YAML with the annotation sources to keep fresh
   GENOMICS_VA_REFERENCE      folder of reference files for verbal autopsy       (a made-up one)
+  GENOMICS_RUN_QUEUE_URL     redis://…: runs go to workers, on any machine      (this machine)
+  GENOMICS_DASK_SCHEDULER    tcp://…: blocks of heavy runs go to a Dask cluster (this process)
   GENOMICS_GENOME            human or other; chosen once for a warehouse    (human)
 
 GENOMICS_POSTGRES_URL_FILE, GENOMICS_MONGO_URL_FILE: a file that holds the address, as secrets of containers are.
@@ -61,6 +63,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from resources.object_store import ObjectStoreError
 
         expected = (*expected, BackupError, MongoError, ObjectStoreError)
+    if options.command == "worker":
+        from genomics_assets.commands.worker import WorkerError
+
+        expected = (*expected, WorkerError)
     if getattr(options, "inbox", None):
         os.environ["GENOMICS_INBOX"] = options.inbox
     try:
@@ -109,6 +115,10 @@ def _run(options: argparse.Namespace, environment: Environment) -> int:
         from genomics_assets.commands.backups import restore
 
         return restore(environment, options.place)
+    if options.command == "worker":
+        from genomics_assets.commands.worker import work
+
+        return work(environment, options.processes)
     if options.command == "env":
         return _print_settings(environment)
     return _stop(environment)
@@ -156,6 +166,10 @@ def _parser() -> argparse.ArgumentParser:
     metrics.add_argument("--port", type=int, default=9464, help="port to listen on (default: 9464)")
     metrics.add_argument("--address", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
     metrics.add_argument("--once", action="store_true", help="print them once, for a textfile collector")
+    worker = commands.add_parser("worker", help="take runs from GENOMICS_RUN_QUEUE_URL until Ctrl-C")
+    worker.add_argument(
+        "--processes", type=int, metavar="N", help="runs at a time (default: one for each processor)"
+    )
     commands.add_parser(
         "env", help="start the servers, keep them running, and print the settings as NAME=value"
     )

@@ -33,6 +33,7 @@ def default_resources(
     from resources.bmd_run_jobs import BmdRunJobs
     from resources.bmd_store import BmdStore
     from resources.cohort_store import CohortStore
+    from resources.compute_pool import ComputePool
     from resources.drop_ledger import DropLedgerResource
     from resources.gwas_store import GwasStore
     from resources.inbox import InboxResource
@@ -66,6 +67,7 @@ def default_resources(
         "mongo": mongo,
         "objects": objects,
         "alert_channels": AlertChannels(),
+        "compute": ComputePool(),
         "drop_ledger": ledger,
         "inbox": inbox,
         "annotation_downloads": AnnotationDownloads(postgres=postgres, inbox=inbox),

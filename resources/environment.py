@@ -39,6 +39,8 @@ class Environment:
         genome: which contigs the warehouse is made for.
         annotation_refresh: YAML with the annotation sources to keep fresh, or None.
         va_reference: folder of the reference files of verbal autopsy, which belong to others.
+        dask_scheduler: `tcp://host:8786` of a Dask cluster for the blocks of heavy runs, or None.
+        run_queue_url: `redis://…` of the queue that workers take runs from, or None to do runs on this machine.
     """
 
     home: Path
@@ -51,6 +53,8 @@ class Environment:
     genome: Genome
     annotation_refresh: Path | None = None
     va_reference: Path | None = None
+    dask_scheduler: str | None = None
+    run_queue_url: str | None = field(default=None, repr=False)
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] = os.environ) -> Environment:
@@ -76,6 +80,8 @@ class Environment:
             genome=_genome(environ.get("GENOMICS_GENOME") or "human"),
             annotation_refresh=_folder(refresh) if refresh else None,
             va_reference=_folder(va_reference) if va_reference else None,
+            dask_scheduler=_address(environ, "GENOMICS_DASK_SCHEDULER", ("tcp", "tls")),
+            run_queue_url=_address(environ, "GENOMICS_RUN_QUEUE_URL", ("redis", "rediss")),
         )
 
 

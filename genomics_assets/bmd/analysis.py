@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from genomics_assets.blocks import BlockMap, in_threads
 from genomics_assets.bmd.analysis_settings import AnalysisSettings
 from genomics_assets.bmd.best_model import SelectionSettings, select_best_models
 from genomics_assets.bmd.categories import CategoryResults, analyse_categories, gene_categories
@@ -145,6 +146,7 @@ def fit_stage(
     filtered: StoredResult,
     settings: AnalysisSettings,
     progress: Progress | None = None,
+    blocks: BlockMap = in_threads,
 ) -> NewFits:
     """Fit every model to every probe that the prefilter kept, by the engine that is asked for.
 
@@ -159,7 +161,7 @@ def fit_stage(
     if settings.engine == "pybmds":
         fits = fit_with_pybmds(*asked, variance=settings.variance, progress=progress)
     else:
-        fits = fit_models(*asked, progress=progress)
+        fits = fit_models(*asked, progress=progress, blocks=blocks)
     return new_fits(fits.table(probes), len(probes), experiment, filtered, settings)
 
 

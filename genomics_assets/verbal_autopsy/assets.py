@@ -14,6 +14,7 @@ import dagster as dg
 import pyarrow as pa
 from pydantic import Field
 
+from genomics_assets.pools import CPU_HEAVY
 from genomics_assets.verbal_autopsy.batch_job import batch_at_work, for_the_dropper, settings_of
 from genomics_assets.verbal_autopsy.partitions import va_partitions
 from resources.environment import Environment
@@ -96,7 +97,7 @@ def misclassification_matrices() -> dg.MaterializeResult[None]:
 # -- one batch -----------------------------------------------------------------------------------------------------------
 
 
-@batch_asset(kinds={"parquet"}, deps=[probbase], metadata={"preview": False})
+@batch_asset(kinds={"parquet"}, deps=[probbase], metadata={"preview": False}, pool=CPU_HEAVY)
 def cause_of_death(
     context: dg.AssetExecutionContext, inbox: InboxResource, comsa_jobs: ComsaJobs
 ) -> pa.Table:
@@ -182,7 +183,9 @@ def algorithm_agreement(
             yield dg.Output(agreement_table(Assignment.from_table(cause_of_death), settings.age_group))
 
 
-@batch_asset(kinds={"parquet"}, deps=[csmf, misclassification_matrices], output_required=False)
+@batch_asset(
+    kinds={"parquet"}, deps=[csmf, misclassification_matrices], output_required=False, pool=CPU_HEAVY
+)
 def calibrated_csmf(
     context: dg.AssetExecutionContext, cause_of_death: pa.Table, inbox: InboxResource, comsa_jobs: ComsaJobs
 ) -> Iterator[dg.Output[pa.Table]]:
@@ -236,7 +239,7 @@ class Countries(dg.Config):
     countries: list[str] = Field(default=[], description="Countries by name; none: all that have matrices.")
 
 
-@batch_asset(kinds={"parquet"}, deps=[misclassification_matrices])
+@batch_asset(kinds={"parquet"}, deps=[misclassification_matrices], pool=CPU_HEAVY)
 def country_sensitivity(
     context: dg.AssetExecutionContext, config: Countries, cause_of_death: pa.Table, inbox: InboxResource
 ) -> pa.Table:

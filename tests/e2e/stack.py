@@ -102,8 +102,12 @@ class Stack:
     # -- files and tables --------------------------------------------------------------------------------------
 
     def drop(self, name: str, content: bytes, folder: str = "vcf") -> Path:
+        """Put a file into a folder of the inbox."""
+        return self.put(f"{folder}/{name}", content)
+
+    def put(self, name: str, content: bytes) -> Path:
         """Put a file into the inbox the careful way: under a name that is not taken, then renamed."""
-        path = self.home / "inbox" / folder / name
+        path = self.home / "inbox" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}.part")
         part.write_bytes(content)
