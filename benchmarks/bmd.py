@@ -4,7 +4,7 @@
 
 The same synthetic matrix goes through ours and through the peer, in turn, and CPU seconds count: this process's for ours
 and scipy, the children's for pybmds, which runs in the environment that `GENOMICS_BMDS_PYTHON` names and is left out without
-it. One small run beforehand pays for compiling.
+it. One small run beforehand pays for compiling. Last, the whole job from a dropped matrix to best models in PostgreSQL.
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ import resource
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
 import numpy as np
 
+from benchmarks.loading import run_process
+from benchmarks.servers import BenchmarkServer, benchmark_home
 from benchmarks.variants import Target, print_table
 from genomics_assets.bmd.fitting import FitSettings, fit_models
 from genomics_assets.bmd.planted import PlantedExperiment, planted_experiment
@@ -35,11 +38,12 @@ class Sizes:
     refereed: int
     permuted: int
     tested: int
+    chained: int
     rounds: int
 
 
-FULL = Sizes(fitted=5_000, refereed=100, permuted=3_000, tested=50_000, rounds=3)
-QUICK = Sizes(fitted=500, refereed=4, permuted=300, tested=5_000, rounds=1)
+FULL = Sizes(fitted=5_000, refereed=100, permuted=3_000, tested=50_000, chained=50_000, rounds=3)
+QUICK = Sizes(fitted=500, refereed=4, permuted=300, tested=5_000, chained=1_000, rounds=1)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,7 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="small sizes, one round")
     sizes = QUICK if parser.parse_args(arguments).quick else FULL
     experiment = planted_experiment(max(sizes.fitted, sizes.tested, sizes.permuted), replicates=4)
-    targets = [*fit_targets(experiment, sizes), *prefilter_targets(experiment, sizes)]
+    targets = [
+        *fit_targets(experiment, sizes),
+        *prefilter_targets(experiment, sizes),
+        *chain_targets(experiment, sizes),
+    ]
     print_table(["", "measured", "target", ""], [target.row() for target in targets])
     return 0
 
@@ -104,6 +112,53 @@ def prefilter_targets(experiment: PlantedExperiment, sizes: Sizes) -> list[Targe
         Target(f"Williams, 10,000 permutations, {sizes.permuted:,} probes", median(trend), 5, "CPU-s"),
         Target(f"ANOVA prefilter, {sizes.tested:,} probes", median(ours), 0.5, "CPU-s"),
     ]
+
+
+def chain_targets(experiment: PlantedExperiment, sizes: Sizes) -> list[Target]:
+    """The job from a dropped matrix to best models in the database, after a small one that warms the compile cache."""
+    from resources.migrations import migrate
+
+    runs = []
+    with benchmark_home() as home:
+        server = BenchmarkServer(home)
+        migrate(server.make("bmd_template"))
+        for probes in (100, *([sizes.chained] * sizes.rounds)):
+            matrix = home / "matrix.txt"
+            _write_matrix(matrix, experiment, probes)
+            url = server.make("bmd", "bmd_template")
+            folder = home / f"run_{len(runs)}"
+            runs.append(
+                run_process(
+                    [
+                        sys.executable,
+                        "-W",
+                        "ignore",
+                        "-m",
+                        "benchmarks.our_bmd_chain",
+                        url,
+                        str(matrix),
+                        str(folder),
+                    ]
+                )
+            )
+    _, *measured = runs
+    assert all(run["rows"] == sizes.chained for run in measured), [run["rows"] for run in measured]
+    name = f"drop to best models, {sizes.chained:,} probes x 8 models"
+    print(f"{name}: {median(run['client_cpu'] for run in measured):.1f} CPU-s of the run's process")
+    return [
+        Target(f"{name}, wall", median(run["wall"] for run in measured), 90, "s"),
+        Target(f"{name}, peak memory", max(run["peak_mb"] for run in measured), 1000, "MB"),
+    ]
+
+
+def _write_matrix(path: Path, experiment: PlantedExperiment, probes: int) -> None:
+    """The first probes as the text that is dropped."""
+    doses = experiment.sample_doses
+    with path.open("w") as out:
+        out.write("\t".join(["SampleID", *(f"s{n}" for n in range(len(doses)))]) + "\n")
+        out.write("\t".join(["Dose", *(f"{dose:g}" for dose in doses)]) + "\n")
+        for name, values in zip(experiment.probe_ids[:probes], experiment.responses[:probes], strict=True):
+            out.write("\t".join([name, *(f"{value:.5f}" for value in values)]) + "\n")
 
 
 def cpu_seconds(work: Callable[[], object]) -> float:
