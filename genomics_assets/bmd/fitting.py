@@ -34,7 +34,7 @@ Compat = Literal["bmds", "bmdexpress3"]
 Progress = Callable[[float], None]
 
 _PROBES_AT_ONCE = 200
-_GRID = (24, 12)
+_GRID = (48, 16)
 _GRID_OF_ONE = 48
 _LARGEST_POWER = 18.0
 # A fit that leaves less than this share of the spread runs through every point: it has no variance left to judge by.
