@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 # Changes when the same inputs and parameters would give other results.
-ENGINE_VERSION = "native 1"
+ENGINE_VERSION = "native 2"
 BMD_METHOD = "BMDS"
 MODEL_AVERAGE = "model_average"
 GENE = "GENE"

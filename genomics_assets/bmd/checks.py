@@ -20,7 +20,7 @@ JANITOR = dg.AssetKey(["bmd", "storage_janitor"])
 LEAST_COVERAGE = 0.5
 MOST_CONSTANT = 0.5
 # A curve along whose ridge the likelihood is flat may hide its maximum from a search; more than that is an error of ours.
-MOST_OFF_PROFILE = 0.05
+MOST_OFF_PROFILE = 0.01
 
 
 @dg.asset_check(asset=MATRIX, partitions_def=experiment_partitions)

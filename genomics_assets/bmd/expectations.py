@@ -126,14 +126,13 @@ def profile_deviance(fits: ModelFits, row: int, model: int, bmd: float) -> float
     from scipy.optimize import minimize
 
     profile = _Profile.of(fits, row, fits.models[model], bmd)
-    axes = [np.linspace(low, high, steps) for (low, high), steps in zip(profile.bounds, _STEPS, strict=False)]
-    points = (
-        np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, len(axes)) if axes else np.zeros((1, 0))
-    )
-    values = profile.log_likelihood(points)
-    best = float(values.max())
-    if axes:
-        for start in points[np.argsort(-values)[:_STARTS]]:
+    best = -np.inf
+    for grid in profile.grids():
+        values = profile.log_likelihood(grid.reshape(math.prod(grid.shape[:-1]), grid.shape[-1])).reshape(
+            grid.shape[:-1]
+        )
+        best = max(best, float(values.max()))
+        for start in grid[_peaks(values)] if grid.shape[-1] else ():
             found = minimize(
                 lambda theta: -float(profile.log_likelihood(theta[None])[0]),
                 start,
@@ -143,6 +142,16 @@ def profile_deviance(fits: ModelFits, row: int, model: int, bmd: float) -> float
             )
             best = max(best, -float(found.fun))
     return 2 * (float(fits.log_likelihood[row, model]) - best)
+
+
+def _peaks(values: NDArray[np.float64]) -> tuple[NDArray[np.intp], ...]:
+    """Where a grid has its highest local maxima."""
+    from scipy.ndimage import maximum_filter
+
+    peak = (maximum_filter(values, 3, mode="nearest") == values) & (values > values.max() - 3)
+    places = np.argwhere(peak)
+    highest = places[np.argsort(-values[peak], kind="stable")[:_STARTS]]
+    return tuple(highest.T)
 
 
 @dataclass(frozen=True)
@@ -193,6 +202,20 @@ class _Profile:
             kind=kind,
             bounds=bounds,
         )
+
+    def grids(self) -> Iterator[NDArray[np.float64]]:
+        """Where maxima are looked for: (..., parameters of the shape). Steep curves turn within a hair of the dose."""
+        axes = [
+            np.linspace(low, high, steps) for (low, high), steps in zip(self.bounds, _STEPS, strict=False)
+        ]
+        if not axes:
+            yield np.zeros((1, 0))
+            return
+        yield np.stack(np.meshgrid(*axes, indexing="ij"), -1)
+        if len(axes) == 2:
+            turn, steepness = np.meshgrid(np.linspace(-12, 6, 60), axes[1], indexing="ij")
+            place = (1 if self.name == "hill" else -1) * (math.log(self.bmd) - turn / np.exp(steepness))
+            yield np.stack([np.clip(place, *self.bounds[0]), steepness], -1)
 
     def log_likelihood(self, theta: NDArray[np.float64]) -> NDArray[np.float64]:
         """(T, parameters of the shape) -> (T,): maximised over control, size of the effect and sigma."""

@@ -37,11 +37,12 @@ _NO_DOSE = -1e299
 _LARGEST_EXPONENT = 3.9
 _LOWEST_BELOW, _HIGHEST = 14.0, 8.0
 _CLOSE_ENOUGH = 3e-4
-_MOST_STARTS = 2
+_MOST_STARTS = 4
 # A profile above the maximum by this much shows a better maximum; below it moves a deviance by less than 0.01.
 _BETTER_BY = 4e-3
 _ATTEMPTS = 6
 _FLATTEST = 1e-3
+_STEEPNESSES, _TURNS, _FIRST_TURN, _TURN = 4, 12, -4.0, 0.5
 
 
 class Plan(NamedTuple):
@@ -338,6 +339,30 @@ def _choose_starts(values, points, columns, starts):
 
 
 @_native
+def _steep_starts(goal, kind, c, plan, model, side, N, y, Syy, lx0, begin, count, work):
+    """Add to the starts the best of some curves that turn near the dose held fixed; returns how many there are then.
+
+    A steep curve turns within a hair of that dose, between two points of the grid.
+    """
+    s = 1.0 if side == 1 else -1.0
+    lo1, hi1, lo2, hi2 = plan.bounds[model]
+    best = np.inf
+    for i in range(_STEEPNESSES):
+        t2 = hi2 - i * (hi2 - lo2) / _STEEPNESSES
+        p = math.exp(t2)
+        for j in range(_TURNS):
+            turn = _FIRST_TURN + j * _TURN
+            t1 = lx0 - turn / p if kind == HILL else turn / p - lx0
+            if t1 < lo1 or t1 > hi1:
+                continue
+            F = _objective(goal, kind, s, 0.0, c, plan.log_dose, plan.sizes, N, y, Syy, lx0, t1, t2, work)[0]
+            if F < best:
+                best = F
+                begin[count, 0], begin[count, 1] = t1, t2
+    return count + 1 if best < np.inf else count
+
+
+@_native
 def _grid_profile(goal, kind, c, plan, model, side, q, ymean, N, Syy, lx0, values):
     """F at each point of the grid with the benchmark dose at lx0; the sums over doses are known already."""
     centred = _is_centred(kind)
@@ -536,11 +561,12 @@ def _limit(
     """
     goal = plan.goals[1]
     sse, beta = sums
-    work, values, starts = spare
+    work, values, starts, begin = spare
     target = math.sqrt(plan.quantile)
     reach = lbmd - _LOWEST_BELOW if outward < 0 else max(lbmd + 3.0, _HIGHEST)
     inner, outer = lbmd, np.nan
     x, step = lbmd + outward * 0.3, 0.3
+    at_jump = False
     for _ in range(100):
         if outward * (x - reach) > 0:
             x = reach
@@ -577,29 +603,42 @@ def _limit(
                     best_trial = trial
                 F, slope, a1, a2 = F2, slope2, b1, b2
                 r = _signed_root(F - F_hat)
-            closed = abs(r - target) < _CLOSE_ENOUGH or (outer == outer and abs(outer - inner) < 1e-6)
+            closed = at_jump or abs(r - target) < _CLOSE_ENOUGH
+            closed = closed or (outer == outer and abs(outer - inner) < 1e-6)
             if trial == 0 and closed and plan.restart and kind != POLYNOMIAL:
                 if goal == RELATIVE and not _is_centred(kind):
                     starts[0] = plan.points[model] // 2
-                    tries = 2
+                    count = 1
                 else:
                     _grid_profile(goal, kind, c, plan, model, side, q, ymean, N, Syy, x, values)
-                    tries = 1 + _choose_starts(values, plan.points[model], plan.columns[model], starts)
-                    while tries > 1 and values[starts[tries - 2]] > F + 1.0:
-                        tries -= 1
+                    count = _choose_starts(values, plan.points[model], plan.columns[model], starts)
+                    while count > 0 and values[starts[count - 1]] > F + 1.0:
+                        count -= 1
+                for k in range(count):
+                    begin[k, 0], begin[k, 1] = plan.grid[model, starts[k], 0], plan.grid[model, starts[k], 1]
+                if kind == HILL or kind == EXP5:
+                    count = _steep_starts(goal, kind, c, plan, model, side, N, y, Syy, x, begin, count, work)
+                tries = 1 + count
             if trial < tries - 1:
-                b1, b2 = plan.grid[model, starts[trial], 0], plan.grid[model, starts[trial], 1]
+                b1, b2 = begin[trial, 0], begin[trial, 1]
             trial += 1
         if F < F_hat - _BETTER_BY:
             return np.nan, a1, a2, True
-        if closed and (best_trial == 0 or abs(r - target) < _CLOSE_ENOUGH):
+        if closed and plan.restart and not at_jump and outer == outer and r < target - _CLOSE_ENOUGH:
+            # The profile is continuous: where it seems to jump, the search beyond has lost the better curve.
+            inner, t1, t2 = x, a1, a2
+            x, at_jump = outer, True
+            continue
+        lost = best_trial > 0 or (at_jump and r < target)
+        if closed and (not lost or abs(r - target) < _CLOSE_ENOUGH):
             return x, a1, a2, False
+        at_jump = False
         if r < target:
             if x == reach:
                 return np.nan, a1, a2, False
             # The next search starts from here: beyond the limit the best curve may be of another kind.
             inner, t1, t2 = x, a1, a2
-            if best_trial > 0:
+            if lost:
                 outer, step = np.nan, 0.1
         else:
             outer = x
@@ -618,7 +657,7 @@ def _limit(
 @_native
 def _curve_maximum(plan, kind, model, s, side, signed, N, y, Syy, q, spare, t1, t2, attempt):
     """The maximum of the likelihood of one model with a shape: F, v, t1, t2; after the first attempt from t1, t2 alone."""
-    work, values, starts = spare
+    work, values, starts, _ = spare
     count = 1
     if attempt == 0:
         for g in range(plan.points[model]):
@@ -773,7 +812,12 @@ def fit_probes(plan, means, within, direction, fitted, found, flags, bounded):
     for j in range(m):
         N += plan.sizes[j]
     points = max(plan.grid.shape[1], 1)
-    spare = (np.zeros((4, max(m, 5))), np.zeros(points), np.zeros(_MOST_STARTS, np.int64))
+    spare = (
+        np.zeros((4, max(m, 5))),
+        np.zeros(points),
+        np.zeros(_MOST_STARTS, np.int64),
+        np.zeros((_MOST_STARTS + 1, 2)),
+    )
     q = np.zeros(points)
     z = np.zeros((16, 5))
     sums = (np.zeros(16), np.zeros((16, 5)))

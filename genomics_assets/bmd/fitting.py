@@ -40,7 +40,7 @@ _Probes = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], N
 _Fits = tuple[NDArray[np.float64], NDArray[np.uint8], NDArray[np.int8]]
 
 _PROBES_AT_ONCE = 200
-_GRID = (24, 12)
+_GRID = (48, 16)
 _GRID_OF_ONE = 48
 _LARGEST_POWER = 18.0
 # A fit that leaves less than this share of the spread runs through every point: it has no variance left to judge by.

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.optimize import minimize
 
+from genomics_assets.bmd.expectations import limits_off_profile
 from genomics_assets.bmd.fitting import (
     BenchmarkResponse,
     FitFlag,
@@ -17,7 +18,7 @@ from genomics_assets.bmd.fitting import (
     ProbeFlag,
     fit_models,
 )
-from genomics_assets.bmd.models import MODEL_NAMES, MODELS, model_mean
+from genomics_assets.bmd.models import MODEL_NAMES, MODELS, ModelName, model_mean
 from genomics_assets.bmd.planted import PlantedExperiment, planted_experiment
 from genomics_assets.input_error import InputError
 
@@ -120,6 +121,51 @@ def test_both_limits_lie_where_the_profile_likelihood_loses_the_quantile(
                 experiment.sample_doses,
             )
             assert found == pytest.approx(QUANTILE, abs=0.02), (name, row)
+
+
+@pytest.mark.parametrize("seed", [2, 6])
+def test_limits_of_random_probes_lie_on_their_profiles(seed: int) -> None:
+    experiment = planted_experiment(150, replicates=3, seed=seed)
+    settings = FitSettings(models=("hill", "power", "exp4", "exp5"))
+    fits = fit_models(experiment.sample_doses, experiment.responses, "BASE2", settings)
+    found = limits_off_profile(fits, [str(row) for row in range(len(fits))], most=40, seed=seed)
+    assert (found.checked, found.examples) == (40, [])
+
+
+# Group means of probes, with the number of replicates and the sum of squares within: each once had a wrong limit.
+HARD: dict[str, tuple[ModelName, list[float], list[float], list[int], float]] = {
+    "a curve that is a power of the dose": (
+        "exp5", [0, 0.1, 0.3, 1, 3, 10, 30, 100],
+        [8.22525988, 8.22047977, 8.18807983, 8.28634033, 8.14430017, 7.92462006, 7.41721992, 2.81513996],
+        [5] * 8, 1.0661984,
+    ),
+    "a step between two doses": (
+        "exp5", [0, 4.74254084, 14.99723339, 47.42541504, 149.97232056, 474.25415039, 1499.7232666],
+        [3.4406667, 3.44500001, 3.36766672, 4.39233335, 4.44200007, 4.93833335, 4.39099995],
+        [12, 3, 3, 3, 3, 3, 3], 3.209263,
+    ),
+    "a rise at the highest dose alone": (
+        "exp5", [0, 4.74254084, 14.99723339, 47.42541504, 149.97232056, 474.25415039, 1499.7232666],
+        [3.82208331, 3.7870001, 3.94899996, 4.03099998, 3.84933337, 4.07066663, 5.48166688],
+        [12, 3, 3, 3, 3, 3, 3], 3.9772784,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", HARD)
+def test_limits_hold_where_the_likelihood_has_narrow_ridges(case: str) -> None:
+    model, doses, means, sizes, within = HARD[case]
+    spread = np.sqrt(within / sum(size - 1 for size in sizes))
+    responses = []
+    for mean, size in zip(means, sizes, strict=True):
+        noise = np.linspace(-1, 1, size)
+        responses.append(mean + spread * noise / noise.std(ddof=1))
+    fits = fit_models(
+        np.repeat(doses, sizes), np.concatenate(responses)[None], "BASE2", FitSettings(models=(model,))
+    )
+    found = limits_off_profile(fits, [case])
+    assert found.checked > 0
+    assert found.examples == []
 
 
 def test_limits_enclose_the_bmd_and_nested_models_are_ordered(fits: ModelFits) -> None:
