@@ -3,17 +3,20 @@
 #   make up            everything until Ctrl-C; make up PORT=3001 for another port of the UI
 #   make demo          the bundled examples, loaded without the UI, with the result of every check
 #   make test          the whole test suite, with servers of its own; make test ARGS='-k embedded'
+#   make soak          the long tests: load; GENOMICS_SOAK_FILES=60 make soak to try it
 #   make bench         benchmarks against peers, with ratios
 #   make down          stop the embedded servers
 #   make lint fmt      what CI asks of the code
-#   make soak          the long tests
+#   make soak          the long tests: many corrupt files, tens of thousands of mutated inputs
+#   make audit sbom    known vulnerabilities of the locked dependencies; their bill of materials
+#   make layout        write down what the migrations make, after one was added
 #   make lock          resolve the dependencies of pyproject.toml anew
 
 VENV := .venv
 BIN := $(VENV)/bin
 MAKEFLAGS += --no-builtin-rules
 .DELETE_ON_ERROR:
-.PHONY: up demo test soak bench lint fmt down lock
+.PHONY: up demo test soak bench lint fmt down audit sbom layout lock
 
 # Tried by running, because a version manager's shims exist for Pythons that are not installed.
 USABLE := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
@@ -62,12 +65,29 @@ fmt: $(VENV)/dev.done
 down:
 	@if [ -x $(BIN)/python ] && [ -e $(VENV)/project.done ]; then $(BIN)/python -m genomics_assets down; fi
 
+# What is known to be wrong with the locked runtime dependencies. It asks the registry, so it needs a network.
+audit: $(VENV)/audit.done
+	@$(BIN)/python -c 'import socket; socket.create_connection(("pypi.org", 443), 5)' 2>/dev/null || { \
+	  echo 'make audit: skipped, for pypi.org does not answer; it needs a network' >&2; exit 0; } && \
+	  $(BIN)/pip-audit --requirement requirements.lock --require-hashes --disable-pip --progress-spinner off
+
+# The bill of materials of the runtime dependencies, from the lock file alone.
+sbom: $(VENV)/audit.done
+	$(BIN)/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --of JSON -o sbom.cdx.json
+	@echo sbom.cdx.json
+
+# A server of its own, so that it meets no running checkout.
+layout: $(VENV)/project.done
+	@home=$$(mktemp -d) && GENOMICS_HOME=$$home $(BIN)/python -m resources.migrations.layout; status=$$?; \
+	  GENOMICS_HOME=$$home $(BIN)/python -m genomics_assets down; rm -rf $$home; exit $$status
+
 lock: UV := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url
 lock:
 	@command -v uv >/dev/null || { echo 'make lock needs uv: https://docs.astral.sh/uv' >&2; exit 1; }
 	$(UV) -o requirements.lock
 	$(UV) --extra kubernetes -o deploy/requirements.lock
 	$(UV) --extra dev --extra kubernetes -o requirements-dev.lock
+	$(UV) --extra audit -o requirements-audit.lock
 
 # Each step leaves its mark only when it is complete, so that an interrupted one is simply done again.
 
@@ -88,6 +108,10 @@ $(VENV)/runtime.done: requirements.lock $(VENV)/made.done
 
 $(VENV)/dev.done: requirements-dev.lock $(VENV)/runtime.done
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.lock
+	@touch $@
+
+$(VENV)/audit.done: requirements-audit.lock $(VENV)/runtime.done
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-audit.lock
 	@touch $@
 
 # setuptools builds the project and its optional C parts; only the development lock pins it.

@@ -1,7 +1,7 @@
 """Makes the bundled cohort anew, the same bytes each time: `python -m examples.make_cohort`.
 
-700 made-up samples, 6,600 variants in linked blocks of five, six planted effects on the quantitative trait QT, all of
-them strong enough to be found with a power above 0.9. `planted.csv` beside this file says where they are.
+700 made-up samples, 6,600 variants in linked blocks of five, six planted effects on the quantitative trait QT, five
+of them strong enough to be found with a power above 0.9. `planted.csv` beside this file says where they are.
 """
 
 from __future__ import annotations

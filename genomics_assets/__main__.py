@@ -28,6 +28,8 @@ environment variables:
   GENOMICS_REFERENCE_FASTA   the genome to left-align and check alleles against
   GENOMICS_ANNOTATION_REFRESH  YAML with the annotation sources to keep fresh
   GENOMICS_VA_REFERENCE      folder of reference files for verbal autopsy       (a made-up one)
+  GENOMICS_RUN_QUEUE_URL     redis://…: runs go to workers, on any machine      (this machine)
+  GENOMICS_DASK_SCHEDULER    tcp://…: blocks of heavy runs go to a Dask cluster (this process)
   GENOMICS_GENOME            human or other; chosen once for a warehouse    (human)
 
 GENOMICS_POSTGRES_URL_FILE, GENOMICS_MONGO_URL_FILE: a file that holds the address, as secrets of containers are.
@@ -47,6 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from genomics_assets.commands.up import UpError
 
         expected = (*expected, UpError)
+    if options.command == "metrics":
+        from genomics_assets.commands.metrics import PortTakenError
+
+        expected = (*expected, PortTakenError)
     if options.command == "prepare":
         from resources.buckets import BucketError
 
@@ -57,6 +63,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from resources.object_store import ObjectStoreError
 
         expected = (*expected, BackupError, MongoError, ObjectStoreError)
+    if options.command == "worker":
+        from genomics_assets.commands.worker import WorkerError
+
+        expected = (*expected, WorkerError)
     if getattr(options, "inbox", None):
         os.environ["GENOMICS_INBOX"] = options.inbox
     try:
@@ -81,6 +91,14 @@ def _run(options: argparse.Namespace, environment: Environment) -> int:
         from genomics_assets.commands.headless import drain_inbox
 
         return drain_inbox(environment)
+    if options.command == "doctor":
+        from genomics_assets.commands.doctor import doctor
+
+        return doctor(environment, deep=options.deep, as_json=options.json)
+    if options.command == "metrics":
+        from genomics_assets.commands.metrics import metrics
+
+        return metrics(environment, port=None if options.once else options.port, address=options.address)
     if options.command == "prepare":
         from genomics_assets.commands.containers import prepare
 
@@ -97,6 +115,10 @@ def _run(options: argparse.Namespace, environment: Environment) -> int:
         from genomics_assets.commands.backups import restore
 
         return restore(environment, options.place)
+    if options.command == "worker":
+        from genomics_assets.commands.worker import work
+
+        return work(environment, options.processes)
     if options.command == "env":
         return _print_settings(environment)
     return _stop(environment)
@@ -134,6 +156,19 @@ def _parser() -> argparse.ArgumentParser:
     drain = commands.add_parser("drain", help="load everything new in the inbox without a daemon, and exit")
     drain.add_argument(
         "--inbox", metavar="URL", help="a folder or s3://bucket/prefix (default: GENOMICS_INBOX)"
+    )
+    doctor = commands.add_parser("doctor", help="look at every store, and say what is wrong and what to do")
+    doctor.add_argument(
+        "--deep", action="store_true", help="also read objects whose content a row vouches for"
+    )
+    doctor.add_argument("--json", action="store_true", help="one JSON object a finding")
+    metrics = commands.add_parser("metrics", help="tell Prometheus what is there, until Ctrl-C")
+    metrics.add_argument("--port", type=int, default=9464, help="port to listen on (default: 9464)")
+    metrics.add_argument("--address", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
+    metrics.add_argument("--once", action="store_true", help="print them once, for a textfile collector")
+    worker = commands.add_parser("worker", help="take runs from GENOMICS_RUN_QUEUE_URL until Ctrl-C")
+    worker.add_argument(
+        "--processes", type=int, metavar="N", help="runs at a time (default: one for each processor)"
     )
     commands.add_parser(
         "env", help="start the servers, keep them running, and print the settings as NAME=value"

@@ -3,10 +3,13 @@
 A domain is a package and one entry in `DOMAINS`.
 """
 
+from functools import cache
+
 import dagster as dg
 
 from genomics_assets import annotations, bmd, gwas, jobs, variants, verbal_autopsy, zygotrix
 from resources import default_resources
+from sensors.alerts import alerts
 from sensors.automation import automation
 from sensors.maintenance import maintenance, maintenance_nightly
 
@@ -25,7 +28,7 @@ def build_definitions(**overrides: object) -> dg.Definitions:
         dg.Definitions(
             jobs=[maintenance],
             schedules=[maintenance_nightly],
-            sensors=[automation],
+            sensors=[automation, alerts],
             resources={**default_resources(), **overrides},
             executor=dg.in_process_executor,
         ),
@@ -35,4 +38,10 @@ def build_definitions(**overrides: object) -> dg.Definitions:
 @dg.definitions
 def defs() -> dg.Definitions:
     """What `dagster` loads."""
+    return _project()
+
+
+@cache
+def _project() -> dg.Definitions:
+    """Built once a process, and once for all workers that are forked from it."""
     return build_definitions()

@@ -18,6 +18,7 @@ def default_resources(
         inbox_url: a folder or `s3://…`.
         object_store_url: `file://…` or `s3://…`.
     """
+    from resources.alert_channels import AlertChannels
     from resources.annotation_downloads import AnnotationDownloads
     from resources.annotation_io_manager import AnnotationIOManager
     from resources.annotation_warehouse import AnnotationWarehouse
@@ -32,6 +33,7 @@ def default_resources(
     from resources.bmd_run_jobs import BmdRunJobs
     from resources.bmd_store import BmdStore
     from resources.cohort_store import CohortStore
+    from resources.compute_pool import ComputePool
     from resources.drop_ledger import DropLedgerResource
     from resources.gwas_store import GwasStore
     from resources.inbox import InboxResource
@@ -64,6 +66,8 @@ def default_resources(
         "postgres": postgres,
         "mongo": mongo,
         "objects": objects,
+        "alert_channels": AlertChannels(),
+        "compute": ComputePool(),
         "drop_ledger": ledger,
         "inbox": inbox,
         "annotation_downloads": AnnotationDownloads(postgres=postgres, inbox=inbox),

@@ -11,7 +11,7 @@ from genomics_assets.input_error import InputError
 from resources.annotation_tables import anno_table
 from resources.annotation_warehouse import AnnotationWarehouse, Loaded
 from resources.failures import permanent_failure
-from resources.preview import column_schema, markdown_table, picture
+from resources.preview import column_schema, picture, preview_table
 
 
 class AnnotationIOManager(dg.ConfigurableIOManager):
@@ -79,7 +79,7 @@ class AnnotationIOManager(dg.ConfigurableIOManager):
                 coverage_picture(version.source, version.rows, version.present), "columns by coverage"
             ),
             "preview": dg.MetadataValue.md(
-                markdown_table(preview, list(preview[0])) if preview else "no rows",
+                preview_table(preview, list(preview[0])) if preview else "no rows",
             ),
         }
         if done.tally is not None:

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from genomics_assets.annotations.field_config import SourceField
+from resources.copy_binary import RepeatedKeyError, copy_batches
 from resources.postgres_catalogue import PostgresColumn, table_columns
 
 if TYPE_CHECKING:
     import psycopg
+    import pyarrow as pa
     from psycopg import sql
 
 KEYS = ("chrom", "pos", "ref", "alt")
@@ -59,8 +61,42 @@ def undo_table(version_id: int) -> str:
     return f"genomics.annotation_undo_{version_id}"
 
 
-def create_build(connection: "psycopg.Connection[Any]", table: str, fields: Sequence[SourceField]) -> None:
-    """Make an empty table with the keys and the source's columns; its primary key comes with `add_key`."""
+def fill_build(
+    connection: "psycopg.Connection[Any]",
+    table: str,
+    fields: Sequence[SourceField],
+    batches: Callable[[], Iterable["pa.RecordBatch"]],
+) -> int:
+    """Make a version's table with its key; returns how many rows had to go because an earlier one has their alleles.
+
+    The key grows while the file is read, which costs no time of its own: the server waits for the reader. Only a
+    source that repeats alleles far apart is read again, and gets its key afterwards.
+
+    Args:
+        connection: within a transaction.
+        table: its name.
+        fields: its columns.
+        batches: the rows, from the begin at each call.
+    """
+    try:
+        with connection.transaction():
+            _create(connection, table, fields)
+            _add_key(connection, table)
+            _copy(connection, table, batches())
+    except RepeatedKeyError:
+        _create(connection, table, fields)
+        _copy(connection, table, batches())
+        removed = _remove_repeated(connection, table)
+        _add_key(connection, table)
+        return removed
+    return 0
+
+
+def _copy(connection: "psycopg.Connection[Any]", table: str, batches: Iterable["pa.RecordBatch"]) -> None:
+    copy_batches(connection, table, batches, columns=table_columns(connection, table), freeze=True)
+
+
+def _create(connection: "psycopg.Connection[Any]", table: str, fields: Sequence[SourceField]) -> None:
     from psycopg import sql
 
     chrom = _chromosome_type(connection)
@@ -74,6 +110,32 @@ def create_build(connection: "psycopg.Connection[Any]", table: str, fields: Sequ
     comment_columns(connection, table, fields)
 
 
+def _add_key(connection: "psycopg.Connection[Any]", table: str) -> None:
+    from psycopg import sql
+
+    connection.execute("SET LOCAL maintenance_work_mem = '256MB'")
+    connection.execute(
+        sql.SQL("ALTER TABLE {} ADD PRIMARY KEY (chrom, pos, ref, alt)").format(name_of(table))
+    )
+
+
+def _remove_repeated(connection: "psycopg.Connection[Any]", table: str) -> int:
+    from psycopg import sql
+
+    return connection.execute(
+        # Rows lie in the order in which they were copied.
+        sql.SQL(
+            """
+            DELETE FROM {table} WHERE ctid IN (
+                SELECT ctid FROM (
+                    SELECT ctid, row_number() OVER (PARTITION BY chrom, pos, ref, alt ORDER BY ctid) AS number
+                    FROM {table}) AS numbered
+                WHERE number > 1)
+            """
+        ).format(table=name_of(table))
+    ).rowcount
+
+
 def comment_columns(connection: "psycopg.Connection[Any]", table: str, fields: Iterable[SourceField]) -> None:
     """Say in the catalogue where each column comes from."""
     from psycopg import sql
@@ -85,34 +147,6 @@ def comment_columns(connection: "psycopg.Connection[Any]", table: str, fields: I
                 name_of(table), sql.Identifier(field.alias), sql.Literal(said)
             )
         )
-
-
-def add_key(connection: "psycopg.Connection[Any]", table: str) -> int:
-    """Give a built table its primary key; returns how many rows had to go because an earlier one has their alleles."""
-    import psycopg
-    from psycopg import sql
-
-    key = sql.SQL("ALTER TABLE {} ADD PRIMARY KEY (chrom, pos, ref, alt)").format(name_of(table))
-    connection.execute("SET LOCAL maintenance_work_mem = '256MB'")
-    try:
-        with connection.transaction():
-            connection.execute(key)
-    except psycopg.errors.UniqueViolation:
-        removed = connection.execute(
-            # Rows lie in the order in which they were copied.
-            sql.SQL(
-                """
-                DELETE FROM {table} WHERE ctid IN (
-                    SELECT ctid FROM (
-                        SELECT ctid, row_number() OVER (PARTITION BY chrom, pos, ref, alt ORDER BY ctid) AS number
-                        FROM {table}) AS numbered
-                    WHERE number > 1)
-                """
-            ).format(table=name_of(table))
-        ).rowcount
-        connection.execute(key)
-        return removed
-    return 0
 
 
 def adopt_build(connection: "psycopg.Connection[Any]", build: str, table: str) -> None:

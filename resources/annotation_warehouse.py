@@ -20,7 +20,6 @@ from genomics_assets.input_error import InputError
 from resources import annotation_pass, annotation_tables
 from resources.annotation_pass import PassReport, RegisteredSource
 from resources.annotation_tables import Difference, anno_table, build_table, undo_table
-from resources.copy_binary import copy_batches
 from resources.failures import permanent_failure
 from resources.inbox import InboxResource
 from resources.postgres import PostgresResource
@@ -150,11 +149,10 @@ class AnnotationWarehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
             self._check_assembly(connection, load, last)
             version_id = self._next_id(connection)
             build = build_table(version_id)
-            annotation_tables.create_build(connection, build, load.fields)
-            copy_batches(connection, build, load.batches(), columns=table_columns(connection, build))
+            repeated = annotation_tables.fill_build(connection, build, load.fields, load.batches)
             tally = load.tally()
-            tally.reject("duplicate_key", annotation_tables.add_key(connection, build))
-            rows = tally.rows - tally.rejected.get("duplicate_key", 0)
+            tally.reject("duplicate_key", repeated)
+            rows = tally.rows - repeated
             check_content(load, rows, None if last is None else last.present)
             if last is None or not annotation_tables.exists(connection, anno_table(load.name)):
                 difference, before = self._first(connection, load.name, build, rows), None

@@ -21,6 +21,7 @@ from resources.copy_encoding import (
     CopyError,
     NanPolicy,
     Progress,
+    RepeatedKeyError,
     UnsupportedTypeError,
     close,
 )
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CopyError",
     "CopyReport",
+    "RepeatedKeyError",
     "UnsupportedTypeError",
     "copy_batches",
     "read_batches",
@@ -76,6 +78,7 @@ def copy_batches(
     schema: pa.Schema | None = None,
     columns: Sequence[PostgresColumn] | None = None,
     nan: NanPolicy = "keep",
+    freeze: bool = False,
 ) -> CopyReport:
     """Append record batches to a table, inside the connection's transaction.
 
@@ -90,9 +93,11 @@ def copy_batches(
         schema: the batches' schema; default: that of the first batch.
         columns: the table's columns, where the caller has them already.
         nan: whether NaN is stored as NaN, as NULL, or refused.
+        freeze: write rows as if they had been vacuumed; the table must have been made in this transaction.
 
     Raises:
         UnsupportedTypeError: a column's Arrow type does not fit, before anything is sent.
+        RepeatedKeyError: a row has the key of another.
         CopyError: a value does not fit, here or by the server's word; names column and row where known.
         NoSuchTableError: there is no such table.
         psycopg.OperationalError: the connection was lost.
@@ -115,7 +120,7 @@ def copy_batches(
     ):
         # How long a COPY lasts is the source's matter, not the server's.
         cursor.execute("SELECT set_config('statement_timeout', '0', true)")
-        statement = _copy_in(table, schema.names)
+        statement = _copy_in(table, schema.names, freeze=freeze)
         piece = next(pieces, None)
         while piece is not None:
             with cursor.copy(statement) as copy:
@@ -152,11 +157,11 @@ class _Chained(Iterator[T]):
         close(self._rest)
 
 
-def _copy_in(table: str, names: Sequence[str]) -> sql.Composed:
+def _copy_in(table: str, names: Sequence[str], *, freeze: bool) -> sql.Composed:
     from psycopg import sql
 
-    return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(
-        table_identifier(table), sql.SQL(", ").join(map(sql.Identifier, names))
+    return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary, FREEZE {})").format(
+        table_identifier(table), sql.SQL(", ").join(map(sql.Identifier, names)), sql.Literal(freeze)
     )
 
 
@@ -187,7 +192,8 @@ def _told_by_the_server(table: str, progress: Progress) -> Iterator[None]:
             and said.message_detail
         ):
             problem = f"{problem}: {said.message_detail}"
-        raise CopyError(f"{', '.join(place)}: {problem}", column=column, row=row) from None
+        kind = RepeatedKeyError if isinstance(error, psycopg.errors.UniqueViolation) else CopyError
+        raise kind(f"{', '.join(place)}: {problem}", column=column, row=row) from None
     except CopyError as error:
         raise CopyError(f"{table}, {error}", column=error.column, row=error.row) from error.__cause__
 

@@ -73,6 +73,10 @@ class CopyError(ValueError):
         super().__init__(problem)
 
 
+class RepeatedKeyError(CopyError):
+    """A row has the key of one that is there already; nothing of the COPY is kept."""
+
+
 class UnsupportedTypeError(TypeError):
     """An Arrow column does not fit the type of its target column."""
 

@@ -11,10 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast, get_args
+from urllib.parse import quote, unquote, unquote_plus
 
 Genome = Literal["human", "other"]
 
-_PASSWORD = re.compile(r"(?<=://)([^/?#@:]*):[^/?#]*(?=@)")
+# Greedy, and without need of a scheme: of a malformed URL rather too little is shown than too much.
+_PASSWORD = re.compile(r"((?:[^:/?#@]*://)?[^:/?#@]*):(.*)@")
 _PASSWORD_OPTION = re.compile(r"(?i)(?<=[?&]password=)[^&#]*")
 
 
@@ -37,6 +39,8 @@ class Environment:
         genome: which contigs the warehouse is made for.
         annotation_refresh: YAML with the annotation sources to keep fresh, or None.
         va_reference: folder of the reference files of verbal autopsy, which belong to others.
+        dask_scheduler: `tcp://host:8786` of a Dask cluster for the blocks of heavy runs, or None.
+        run_queue_url: `redis://…` of the queue that workers take runs from, or None to do runs on this machine.
     """
 
     home: Path
@@ -49,6 +53,8 @@ class Environment:
     genome: Genome
     annotation_refresh: Path | None = None
     va_reference: Path | None = None
+    dask_scheduler: str | None = None
+    run_queue_url: str | None = field(default=None, repr=False)
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] = os.environ) -> Environment:
@@ -74,7 +80,31 @@ class Environment:
             genome=_genome(environ.get("GENOMICS_GENOME") or "human"),
             annotation_refresh=_folder(refresh) if refresh else None,
             va_reference=_folder(va_reference) if va_reference else None,
+            dask_scheduler=_address(environ, "GENOMICS_DASK_SCHEDULER", ("tcp", "tls")),
+            run_queue_url=_address(environ, "GENOMICS_RUN_QUEUE_URL", ("redis", "rediss")),
         )
+
+
+def storage_place(
+    url: str | None, endpoint: str | None, setting: Literal["inbox", "object_store_url"]
+) -> tuple[str, str | None]:
+    """Where files are kept: what a resource was given, and for what it was not given, the settings.
+
+    Returns:
+        A folder's path or an `s3://` URL, and the S3 server where it is not Amazon's.
+
+    Raises:
+        SettingError: it is neither.
+    """
+    if url is None or (endpoint is None and url.startswith("s3://")):
+        environment = Environment.from_environ()
+        url, endpoint = url or getattr(environment, setting), endpoint or environment.s3_endpoint_url
+    if "://" in url and not url.startswith(("file://", "s3://")):
+        raise SettingError(
+            f"{url.split('://')[0]}://…: only folders, file:// and s3:// are known. "
+            f"Remedy: correct GENOMICS_{setting.upper()}."
+        )
+    return url.removeprefix("file://"), endpoint
 
 
 def masked(url: str) -> str:
@@ -85,7 +115,27 @@ def masked(url: str) -> str:
     >>> masked("s3://bucket/prefix")
     's3://bucket/prefix'
     """
-    return _PASSWORD_OPTION.sub("***", _PASSWORD.sub(r"\1:***", url))
+    return _PASSWORD_OPTION.sub("***", _PASSWORD.sub(r"\1:***@", url))
+
+
+def without_password(text: str, url: str, *more: str) -> str:
+    """A text of somebody else's without the password of `url`, as written, as decoded and as encoded.
+
+    Args:
+        text: such as a driver's error.
+        url: which may be malformed.
+        more: other secrets.
+
+    >>> without_password("no user ann with s@t", "postgresql://ann:s%40t@db/x")
+    'no user ann with ***'
+    """
+    text = text.replace(url, masked(url))
+    found = _PASSWORD.match(url)
+    secrets = {secret for secret in (*more, found[2] if found else "") if secret}
+    for secret in sorted(secrets, key=len, reverse=True):
+        for written in {secret, unquote(secret), unquote_plus(secret), quote(secret, safe="")}:
+            text = text.replace(written, "***")
+    return text
 
 
 def _folder(value: str) -> Path:

@@ -6,7 +6,7 @@ the object before the row, and read back, the same value from either side.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, LiteralString
 
@@ -36,6 +36,8 @@ class ResultStage:
         details: the detail table, and its column that points to the header.
         object_key: where large results go.
         upstream: columns that point to earlier stages.
+        asset: which makes them.
+        link: the column that points to what a result follows within its stage.
     """
 
     table: LiteralString
@@ -45,6 +47,7 @@ class ResultStage:
     object_key: str
     upstream: tuple[LiteralString, ...]
     asset: str
+    link: LiteralString | None = None
 
 
 PREFILTER = ResultStage(
@@ -55,6 +58,7 @@ PREFILTER = ResultStage(
     "projects/{project}/prefilters/{id}/results.json.gz",
     ("experiment_id", "upstream_prefilter_id"),
     "bmd/prefilter_results",
+    "upstream_prefilter_id",
 )
 BMD = ResultStage(
     "bmd_results",
@@ -103,18 +107,38 @@ def write_result(
 ) -> Saved:
     """Make results the partition's current ones, inside the connection's transaction; the same again change nothing.
 
-    What they replace stays, marked as superseded.
+    What they replace stays, marked as superseded. What they follow within their stage gets rows before them, which are
+    of no partition: the link alone leads there.
     """
     encoded = EncodedResults.of(result.rows)
     known = _known(connection, stage, partition_key, result, encoded)
     if known is not None:
         return known
+    followed: dict[str, int | None] = {}
+    for earlier in result.before:
+        whole = EncodedResults.of(earlier.rows)
+        saved = _insert(connection, objects, stage, None, project_id, earlier, whole, followed)
+        followed = {str(stage.link): saved.id}
+    supersede(connection, stage.table, partition_key)
+    return _insert(connection, objects, stage, partition_key, project_id, result, encoded, followed)
+
+
+def _insert(
+    connection: psycopg.Connection[Any],
+    objects: ObjectStoreResource,
+    stage: ResultStage,
+    partition_key: str | None,
+    project_id: int,
+    result: NewResult,
+    encoded: EncodedResults,
+    followed: Mapping[str, int | None],
+) -> Saved:
+    """Results to the side where they belong: the object first, then header and detail rows."""
     result_id = next_id(connection, stage.table)
     key = None
     if not encoded.in_row:
         key = stage.object_key.format(project=project_id, id=result_id)
         objects.put_bytes(key, compressed(encoded.data))
-    supersede(connection, stage.table, partition_key)
     columns: dict[str, Any] = {
         "id": result_id,
         "project_id": project_id,
@@ -128,6 +152,7 @@ def write_result(
         "identity": result.identity,
         "results_hash": encoded.digest,
         **{column: result.upstream.get(column) for column in stage.upstream},
+        **followed,
     }
     insert_row(connection, stage.table, columns)
     copy_rows(connection, f"bmd.{stage.details}", result.details, {stage.details_id: result_id})
@@ -229,6 +254,10 @@ def _known(
         ).format(sql.SQL(", ").join(map(sql.Identifier, stage.upstream)), sql.Identifier(stage.table)),
         (partition_key, result.identity, encoded.digest),
     ).fetchone()
-    if row is None or list(row[2:]) != [result.upstream.get(column) for column in stage.upstream]:
+    if row is None:
+        return None
+    above = zip(stage.upstream, row[2:], strict=True)
+    # What it follows within its stage is in its identity already.
+    if any(found != result.upstream.get(column) for column, found in above if column != stage.link):
         return None
     return Saved(row[0], False, len(encoded.data), row[1])

@@ -218,19 +218,13 @@ class InboxResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         return cast("_Place", self._opened)
 
     def _open(self) -> "_Place":
-        from resources.environment import Environment
+        from resources.environment import SettingError, storage_place
 
-        url, endpoint = self.url, self.s3_endpoint_url
-        if url is None or (endpoint is None and url.startswith("s3://")):
-            environment = Environment.from_environ()
-            url, endpoint = url or environment.inbox, endpoint or environment.s3_endpoint_url
-        if url.startswith("s3://"):
-            return _Bucket(url, endpoint)
-        if "://" in url and not url.startswith("file://"):
-            raise InboxError(
-                f"inbox {url.split('://')[0]}://…: only folders and s3:// are known. Remedy: correct GENOMICS_INBOX."
-            )
-        return _Folder(Path(url.removeprefix("file://")))
+        try:
+            url, endpoint = storage_place(self.url, self.s3_endpoint_url, "inbox")
+        except SettingError as error:
+            raise InboxError(f"inbox {error}") from None
+        return _Bucket(url, endpoint) if url.startswith("s3://") else _Folder(Path(url))
 
 
 def _moved(entries: list[Entry], folder: str) -> list[Entry]:

@@ -5,8 +5,11 @@ materialized. So events are pruned by their kind: what assets and checks have be
 chatter of finished runs goes.
 """
 
+import shutil
 import time
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resources.postgres import PostgresResource
@@ -90,6 +93,32 @@ def prune_event_log(
         kept = _scalar(connection, schema, "SELECT count(*) FROM {}.event_logs")
         after = _size(connection, table)
     return PruneReport(True, removed, kept, before, after, time.monotonic() - started)
+
+
+def prune_compute_logs(folder: Path, keep_days: int) -> int:
+    """Removes what steps printed, of runs that wrote nothing for `keep_days`; returns how many runs that were.
+
+    Args:
+        folder: where Dagster's local compute logs are, one folder for each run.
+        keep_days: days since a run's last line.
+
+    Raises:
+        ValueError: `keep_days` is below 1.
+    """
+    if keep_days < 1:
+        raise ValueError(f"keep_days {keep_days} must be at least 1. Remedy: keep a day or more.")
+    oldest_kept = time.time() - keep_days * 86400
+    removed = 0
+    for logs in folder.glob("*/compute_logs"):
+        with suppress(FileNotFoundError):
+            newest = max((file.stat().st_mtime for file in logs.rglob("*")), default=logs.stat().st_mtime)
+            if newest >= oldest_kept:
+                continue
+            shutil.rmtree(logs)
+            removed += 1
+            with suppress(OSError):  # it still holds what the run's steps handed on
+                logs.parent.rmdir()
+    return removed
 
 
 def compact(postgres: PostgresResource, *, schema: str = "genomics") -> list[CompactedTable]:

@@ -1,7 +1,6 @@
 """The MongoDB connection. It hands out a database; what is written there is the caller's matter."""
 
 import os
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +12,6 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
 DEFAULT_DATABASE = "zygotrix"
-# Greedy, and without need of a scheme: of a malformed URL rather too little is shown than too much.
-_PASSWORD = re.compile(r"((?:[^:/?#@]*://)?[^:/?#@]*):(.*)@")
 
 
 class MongoError(RuntimeError):
@@ -73,7 +70,9 @@ class MongoResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         import pymongo
         from pymongo.errors import OperationFailure, PyMongoError, ServerSelectionTimeoutError
 
-        shown = without_password(url)
+        from resources.environment import masked, without_password
+
+        shown = masked(url)
         remedy = "check GENOMICS_MONGO_URL"
         client: MongoClient[dict[str, Any]] | None = None
         try:
@@ -88,10 +87,10 @@ class MongoResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             problem = f"no server answered within {self.server_selection_seconds:g} s"
             remedy = "start the server (`make up` starts the embedded one) or correct GENOMICS_MONGO_URL"
         except OperationFailure as error:
-            problem = f"the server refused the connection ({_bare(str(error), url)})"
+            problem = f"the server refused the connection ({without_password(str(error), url)})"
             remedy = "check user, password and authSource in GENOMICS_MONGO_URL"
         except (PyMongoError, ValueError, TypeError) as error:
-            problem = f"the URL cannot be used ({_bare(str(error), url)})"
+            problem = f"the URL cannot be used ({without_password(str(error), url)})"
             remedy = "write mongodb://user:password@host:port/database, reserved characters percent-encoded"
         else:
             return client
@@ -99,15 +98,6 @@ class MongoResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             client.close()
         # Not chained: pymongo's own text may repeat the URL.
         raise MongoError(f"MongoDB at {shown}: {problem}. Remedy: {remedy}.") from None
-
-
-def without_password(url: str) -> str:
-    """The URL with its password masked.
-
-    >>> without_password("mongodb://ada:secret@db.example:27017/zygotrix")
-    'mongodb://ada:***@db.example:27017/zygotrix'
-    """
-    return _PASSWORD.sub(r"\1:***@", url)
 
 
 def refusal(details: Mapping[str, Any] | None) -> str:
@@ -119,15 +109,3 @@ def refusal(details: Mapping[str, Any] | None) -> str:
     message = str((details or {}).get("errmsg") or "no reason given").partition(" dup key:")[0]
     code = (details or {}).get("code")
     return message if code is None else f"{message} (code {code})"
-
-
-def _bare(text: str, url: str) -> str:
-    """The text without the password of `url`, as written and as decoded."""
-    from urllib.parse import unquote_plus
-
-    found = _PASSWORD.match(url)
-    if found is None:
-        return text
-    for secret in sorted({found[2], unquote_plus(found[2])} - {""}, key=len, reverse=True):
-        text = text.replace(secret, "***")
-    return text

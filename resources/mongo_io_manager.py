@@ -35,7 +35,7 @@ from resources.partition_slices import (
     output_slices,
     wanted_type,
 )
-from resources.preview import markdown_table
+from resources.preview import preview_table
 
 if TYPE_CHECKING:
     from pymongo.collection import Collection
@@ -512,12 +512,12 @@ def _metadata(
         ]
         metadata["documents"] = total.documents
         metadata["partitions"] = dg.MetadataValue.md(
-            markdown_table(rows[:100], ["partition", "documents", "removed"], cell=100)
+            preview_table(rows[:100], ["partition", "documents", "removed"], cell=100)
         )
     first = [document for spool in spools for document in spool.first][:5]
     if target.preview and first:
         columns = list(dict.fromkeys(name for document in first for name in document))[:20]
-        metadata["preview"] = dg.MetadataValue.md(markdown_table(first, columns))
+        metadata["preview"] = dg.MetadataValue.md(preview_table(first, columns))
     return metadata
 
 

@@ -5,6 +5,7 @@ finished file is put in one call. Streaming straight into S3 would leave a trunc
 fails.
 """
 
+import errno
 import os
 import re
 import shutil
@@ -173,20 +174,13 @@ class ObjectStoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         return cast("_Store", self._opened)
 
     def _open_store(self) -> "_Store":
-        from resources.environment import Environment
+        from resources.environment import SettingError, storage_place
 
-        url, endpoint = self.url, self.s3_endpoint_url
-        if url is None or (endpoint is None and url.startswith("s3://")):
-            environment = Environment.from_environ()
-            url, endpoint = url or environment.object_store_url, endpoint or environment.s3_endpoint_url
-        if url.startswith("s3://"):
-            return _Bucket(url, endpoint)
-        if "://" in url and not url.startswith("file://"):
-            raise ObjectStoreError(
-                f"object store {url.split('://')[0]}://…: only file:// and s3:// are known. "
-                "Remedy: correct GENOMICS_OBJECT_STORE_URL."
-            )
-        return _Folder(Path(url.removeprefix("file://")))
+        try:
+            url, endpoint = storage_place(self.url, self.s3_endpoint_url, "object_store_url")
+        except SettingError as error:
+            raise ObjectStoreError(f"object store {error}") from None
+        return _Bucket(url, endpoint) if url.startswith("s3://") else _Folder(Path(url))
 
     @contextmanager
     def _explained(self, key: str) -> Iterator[None]:
@@ -217,7 +211,7 @@ class _StoreFailure(Exception):  # noqa: N818 - never leaves this module
 class _Store(Protocol):
     """What the two kinds of store do, with stored keys.
 
-    They raise `_Missing` and `_StoreFailure`, never an error of the body that fills an object.
+    They raise `_Missing` and `_StoreFailure`; an error of the body that fills an object goes through, but for a full disk.
     """
 
     root_url: str
@@ -248,7 +242,8 @@ class _Folder:
             unfinished = _new_file_in(path.parent)
             self._sweep(path.parent)
         try:
-            yield unfinished
+            with _room(self.root):
+                yield unfinished
             with _writing():
                 _sync(unfinished)
                 unfinished.replace(path)
@@ -331,7 +326,8 @@ class _Bucket:
     def create(self, key: str) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="genomics-object-") as folder:
             path = Path(folder) / "object"
-            yield path
+            with _room(Path(folder).parent):
+                yield path
             size = path.stat().st_size
             part = max(PART_BYTES, -(-size // MOST_PARTS))
             target = f"{self.root}/{key}"
@@ -392,6 +388,17 @@ def _writing() -> Iterator[None]:
         yield
     except OSError as error:
         raise _StoreFailure(error.strerror or str(error)) from error
+
+
+@contextmanager
+def _room(folder: Path) -> Iterator[None]:
+    """A disk that is full while an object is being filled is the store's failure, whoever fills it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise _StoreFailure(f"{os.strerror(error.errno)} ({folder})") from error
 
 
 def _new_file_in(folder: Path) -> Path:

@@ -16,7 +16,7 @@ import dagster as dg
 
 from resources.object_store import ObjectKeyError, ObjectNotFoundError, ObjectStoreResource, stored_key
 from resources.partition_slices import asset_label, input_partitions, output_slices, wanted_type
-from resources.preview import markdown_table
+from resources.preview import preview_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -161,12 +161,12 @@ class ObjectStoreIOManager(dg.ConfigurableIOManager):
             shown = [vars(one) for one in written[:100]]
             columns = ["partition", "key", "size", "rows"]
             metadata["objects"] = len(written)
-            metadata["partitions"] = dg.MetadataValue.md(markdown_table(shown, columns, cell=120))
+            metadata["partitions"] = dg.MetadataValue.md(preview_table(shown, columns, cell=120))
             if rows is not None:
                 metadata["rows"] = rows
         first = [row for one in written for row in one.first][:PREVIEW_ROWS]
         if first:
-            metadata["preview"] = dg.MetadataValue.md(markdown_table(first, list(first[0])[:PREVIEW_COLUMNS]))
+            metadata["preview"] = dg.MetadataValue.md(preview_table(first, list(first[0])[:PREVIEW_COLUMNS]))
         return metadata
 
 

@@ -3,10 +3,13 @@
 The storage as it comes opens a connection for each statement: some 330 for one run of six assets, half of the run's
 time. Here each process keeps a few, and tests one before it uses it, so that a server that restarted is not noticed.
 All instances of a process share them: a code server makes an instance for each tick of each sensor.
+
+It also asks the catalogue again and again whether its own tables are there, with every fifth statement of a run: here a
+table or column that was there once is there.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from threading import Lock
 from typing import TYPE_CHECKING, Any, cast
 
@@ -28,6 +31,9 @@ SECONDS_BEFORE_RENEWAL = 600
 _engines: dict[tuple[int, str], "Engine"] = {}
 _making = Lock()
 
+# By database: what its catalogue was seen to hold.
+_seen: set[tuple[str, str, str]] = set()
+
 
 class PooledPostgresStorage(DagsterPostgresStorage):
     """Runs, events and schedules in Postgres, through one small pool for each process."""
@@ -42,6 +48,14 @@ class PooledPostgresStorage(DagsterPostgresStorage):
         super().__init__(postgres_url, should_autocreate_tables, inst_data, token_provider)
         for storage in (self._run_storage, self._event_log_storage, self._schedule_storage):
             storage._engine = _engine(postgres_url, token_provider, storage._engine.url.query.get("options"))
+        for storage, questions in (
+            (self._event_log_storage, ("has_table", "_has_asset_key_col_on_connection")),
+            (self._run_storage, ("has_run_stats_index_cols", "has_backfill_id_column")),
+        ):
+            for question in questions:
+                setattr(
+                    storage, question, _asked_until_true(postgres_url, question, getattr(storage, question))
+                )
 
     @classmethod
     def from_config_value(
@@ -55,6 +69,18 @@ class PooledPostgresStorage(DagsterPostgresStorage):
             should_autocreate_tables=config_value.get("should_autocreate_tables", True),
             token_provider=get_token_provider_from_config(config),
         )
+
+
+def _asked_until_true(postgres_url: str, question: str, ask: Callable[..., bool]) -> Callable[..., bool]:
+    """The question, with an answer of yes kept for the life of the process: a migration adds, and never removes."""
+
+    def answer(*asked: Any) -> bool:
+        key = (postgres_url, question, asked[-1] if asked else "")
+        if key not in _seen and ask(*asked):
+            _seen.add(key)
+        return key in _seen
+
+    return answer
 
 
 def _engine(postgres_url: str, token_provider: "PgTokenProvider | None", options: Any) -> "Engine":

@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote
 
 import dagster as dg
 from pydantic import PrivateAttr
@@ -342,21 +341,13 @@ def _shown(url: str) -> str:
 
 
 def _without_password(text: str, url: str) -> str:
-    """The text without the password of `url`, as written and as decoded."""
+    """The text without the password of `url`, however libpq reads it."""
     from psycopg import ProgrammingError
     from psycopg.conninfo import conninfo_to_dict
 
-    from resources.environment import masked
+    from resources.environment import without_password
 
-    text = text.replace(url, masked(url))
-    secrets: set[str] = set()
+    secret = ""
     with suppress(ProgrammingError):
-        secrets.add(str(conninfo_to_dict(url).get("password") or ""))
-    # A URL that libpq cannot read is taken apart by hand, greedily: rather too little is shown than too much.
-    head, at, _ = url.rpartition("@")
-    if at:
-        secrets.add((head.rpartition("//")[2] if "//" in head else head).partition(":")[2])
-    for secret in sorted((s for s in secrets if s), key=len, reverse=True):
-        for written in {secret, unquote(secret), quote(secret, safe="")}:
-            text = text.replace(written, "***")
-    return text
+        secret = str(conninfo_to_dict(url).get("password") or "")
+    return without_password(text, url, secret)

@@ -29,7 +29,7 @@ import dagster as dg
 
 from resources.partition_slices import asset_label, input_partitions, output_slices
 from resources.postgres import PostgresResource, session_name
-from resources.preview import column_schema, markdown_table
+from resources.preview import column_schema, preview_table
 
 if TYPE_CHECKING:
     import psycopg
@@ -517,7 +517,7 @@ def _metadata(
         # In a run of several partitions each would be given the count of all of them.
         metadata["dagster/partition_row_count"] = report.rows
     if preview:
-        metadata["preview"] = dg.MetadataValue.md(markdown_table(preview, list(preview[0])))
+        metadata["preview"] = dg.MetadataValue.md(preview_table(preview, list(preview[0])))
     return metadata
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from genomics_assets.markdown import markdown_table
+
 if TYPE_CHECKING:
     import dagster as dg
 
@@ -28,17 +30,18 @@ def column_schema(columns: Iterable[PostgresColumn]) -> dg.TableSchema:
     )
 
 
-def markdown_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, cell: int = 40) -> str:
-    """The rows as Markdown; cells longer than `cell` characters end in an ellipsis.
+def preview_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, cell: int = 40) -> str:
+    """Rows of data as Markdown; cells longer than `cell` characters end in an ellipsis.
 
-    >>> print(markdown_table([{"a": 1, "b": None}], ["a", "b"]))
+    >>> print(preview_table([{"a": 1, "b": None}], ["a", "b"]))
     | a | b |
     | --- | --- |
     | 1 |  |
     """
-    lines = [_line(columns, cell), _line(["---"] * len(columns), cell)]
-    lines += [_line(["" if row.get(name) is None else row[name] for name in columns], cell) for row in rows]
-    return "\n".join(lines)
+    shown = [["" if row.get(name) is None else str(row[name]) for name in columns] for row in rows]
+    return markdown_table(
+        [_as_text(name, cell) for name in columns], [[_as_text(text, cell) for text in row] for row in shown]
+    )
 
 
 def picture(png: bytes, title: str) -> dg.MarkdownMetadataValue:
@@ -50,12 +53,9 @@ def picture(png: bytes, title: str) -> dg.MarkdownMetadataValue:
     return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{b64encode(png).decode()})")
 
 
-def _line(values: Sequence[Any], cell: int) -> str:
-    return "| " + " | ".join(_shortened(str(value), cell) for value in values) + " |"
-
-
-def _shortened(text: str, length: int) -> str:
+def _as_text(text: str, length: int) -> str:
+    """Data as a cell: not too long, on one line, and no Markdown."""
     text = " ".join(text.split())
     if len(text) > length:
         text = text[: length - 1] + "…"
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("`", "\\`").replace("<", "&lt;")
+    return text.replace("\\", "\\\\").replace("`", "\\`").replace("<", "&lt;")

@@ -8,7 +8,7 @@ may be in another container, where process numbers mean something else: the serv
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -86,12 +86,28 @@ def _announcements(messages: Iterable[tuple[str, float]]) -> Iterator[tuple[int,
 
 
 def _is_alive(process: int, announced: float) -> bool:
-    """Whether a process is there that may have announced itself then: numbers are used again."""
+    """Whether a process is there that may have announced itself then: numbers are used again.
+
+    A clock that was set forward makes a process look younger than its announcement. So one that looks too young counts
+    as gone only where it is no worker at all; a worker is left alone, and should it be another's, it ends soon.
+    """
     import psutil
 
     try:
         found = psutil.Process(process)
+        if found.status() == psutil.STATUS_ZOMBIE:
+            return False
         # The announcement comes after the start; clocks and rounding get some seconds.
-        return bool(found.status() != psutil.STATUS_ZOMBIE and found.create_time() <= announced + 5)
+        return bool(found.create_time() <= announced + 5 or _is_run_worker(found.cmdline()))
     except psutil.NoSuchProcess:
         return False
+
+
+def _is_run_worker(command: Sequence[str]) -> bool:
+    """Code servers start their runs with `multiprocessing`; others are forks of `resources.worker_template`.
+
+    >>> _is_run_worker(["python", "-c", "from multiprocessing.spawn import spawn_main; spawn_main(…)", "--multi"])
+    True
+    """
+    spawned = any("multiprocessing" in word and "spawn_main" in word for word in command)
+    return spawned or "resources.worker_template" in command

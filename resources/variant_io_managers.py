@@ -20,7 +20,7 @@ from resources.copy_binary import CopyReport, copy_batches, read_batches, read_s
 from resources.failures import permanent_failure
 from resources.postgres import PostgresResource
 from resources.postgres_catalogue import table_columns
-from resources.preview import column_schema, markdown_table
+from resources.preview import column_schema, preview_table
 from resources.variant_lake import VariantLake
 from resources.variant_warehouse import CurrentLoad, VariantWarehouse
 
@@ -228,7 +228,7 @@ def _preview(head: list[pa.RecordBatch]) -> dg.MetadataValue:
     # A column that no row of the file can fill does not come.
     columns = [name for name in PREVIEW_COLUMNS if head and name in head[0].schema.names]
     rows = head[0].select(columns).to_pylist() if head else []
-    return dg.MetadataValue.md(markdown_table(rows, columns) if rows else "no rows")
+    return dg.MetadataValue.md(preview_table(rows, columns) if rows else "no rows")
 
 
 def _loaded(load: VariantLoad, current: CurrentLoad, report: CopyReport) -> dict[str, Any]:

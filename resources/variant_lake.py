@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, groupby
 from operator import itemgetter
@@ -13,7 +14,7 @@ from uuid import UUID
 
 import dagster as dg
 
-from resources.object_store import ObjectStoreResource
+from resources.object_store import ObjectStoreError, ObjectStoreResource
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,7 +43,19 @@ class VariantLake(dg.ConfigurableResource):  # type: ignore[type-arg]
     objects: dg.ResourceDependency[ObjectStoreResource]
 
     def write(self, load_id: UUID, batches: "Iterable[pa.RecordBatch]") -> LakeReport:
-        """Put a load's rows, which come sorted by chromosome and position, one finished object a chromosome."""
+        """Put a load's rows, which come sorted by chromosome and position, one finished object a chromosome.
+
+        Where that fails, the lake keeps no part of the load.
+        """
+        try:
+            return self._write(load_id, batches)
+        except BaseException:
+            # What goes wrong here must not hide what happened; parts of a load that has others are told by `doctor`.
+            with suppress(ObjectStoreError):
+                self.remove([load_id])
+            raise
+
+    def _write(self, load_id: UUID, batches: "Iterable[pa.RecordBatch]") -> LakeReport:
         import pyarrow.parquet as pq
 
         rows = parts = size = 0

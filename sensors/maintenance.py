@@ -1,12 +1,15 @@
 """The nightly housekeeping: one job, its schedule, and nothing of how the work is done."""
 
+from pathlib import Path
+
 import dagster as dg
 
 from resources.annotation_warehouse import AnnotationWarehouse
 from resources.maintenance import compact
+from resources.maintenance import prune_compute_logs as prune_logs
 from resources.maintenance import prune_event_log as prune
 from resources.postgres import PostgresResource
-from resources.preview import markdown_table
+from resources.preview import preview_table
 from resources.variant_lake import VariantLake
 from resources.variant_warehouse import VariantWarehouse
 
@@ -41,6 +44,18 @@ def prune_event_log(context: dg.OpExecutionContext, config: PruneConfig, postgre
     )
 
 
+@dg.op(out=dg.Out(dg.Nothing))
+def prune_compute_logs(context: dg.OpExecutionContext, config: PruneConfig) -> None:
+    """Removes what steps of old runs printed, where it is on a local disk; a bucket has rules of its own for that."""
+    from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
+
+    logs = context.instance.compute_log_manager
+    if not isinstance(logs, LocalComputeLogManager):
+        context.log.info("Compute logs are not on a local disk: give their bucket a rule that expires them.")
+        return
+    context.add_output_metadata({"runs_pruned": prune_logs(Path(logs._base_dir), config.keep_days)})
+
+
 @dg.op(out=dg.Out(dg.Nothing), tags={"kind": "postgres"})
 def compact_warehouse(context: dg.OpExecutionContext, postgres: PostgresResource) -> None:
     """Runs VACUUM (ANALYZE) on the variant warehouse, so that its queries keep their speed."""
@@ -53,7 +68,7 @@ def compact_warehouse(context: dg.OpExecutionContext, postgres: PostgresResource
             "rows": sum(table.rows for table in tables),
             "bytes_before": sum(table.size_before for table in tables),
             "bytes_after": sum(table.size_after for table in tables),
-            "by_table": dg.MetadataValue.md(markdown_table(shown, columns, cell=80)),
+            "by_table": dg.MetadataValue.md(preview_table(shown, columns, cell=80)),
         }
     )
 
@@ -82,10 +97,13 @@ def sweep_annotations(
     context.add_output_metadata({"keep_days": config.keep_days, "versions_dropped": dropped})
 
 
-@dg.job(description="Prunes Dagster's event log, sweeps dead loads, compacts and analyses the warehouse.")
+@dg.job(
+    description="Prunes Dagster's event and compute logs, sweeps dead loads, compacts and analyses the warehouse."
+)
 def maintenance() -> None:
     """None waits for another: one that fails does not hold the others back."""
     prune_event_log()
+    prune_compute_logs()
     sweep_loads()
     sweep_annotations()
     compact_warehouse()

@@ -12,7 +12,7 @@ import os
 import re
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -63,6 +63,20 @@ def mongo_url(home: Path) -> str:
 @pytest.fixture(params=["embedded", "mongodb"])
 def fresh_mongo_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """URL of an empty database of the test's own, on the embedded server and on a MongoDB where one is given."""
+    with fresh_document_store(request) as url:
+        yield url
+
+
+@pytest.fixture(scope="module", params=["embedded", "mongodb"])
+def module_mongo_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The same, for all tests of a module."""
+    with fresh_document_store(request) as url:
+        yield url
+
+
+@contextmanager
+def fresh_document_store(request: pytest.FixtureRequest) -> Iterator[str]:
+    """URL of an empty database of the server that a fixture's parameter names; it is dropped at the end."""
     if request.param == "embedded":
         server = request.getfixturevalue("mongo_url")
     elif not (server := os.environ.get("GENOMICS_TEST_MONGO_URL", "")):

@@ -27,7 +27,6 @@ def definitions() -> "dg.Definitions":
     load_annotation = dg.define_asset_job(
         "load_annotation",
         selection=dg.AssetSelection.assets(annotation_source),
-        partitions_def=annotation_partitions,
         tags=run_size("standard"),
         description="Takes the newest version in a source's folder.",
     )

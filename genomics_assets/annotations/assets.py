@@ -15,6 +15,7 @@ from genomics_assets.annotations.partitions import ANNOTATION_DROPS, annotation_
 from genomics_assets.annotations.refresh_assets import freshness
 from genomics_assets.annotations.source_load import Likeness, Rollback, SourceLoad
 from genomics_assets.automation import once_for_all_that_waits
+from genomics_assets.pools import POSTGRES_WRITE
 from genomics_assets.variants.assets import OWNERS, RETRIES, variants
 from resources.annotation_warehouse import AnnotationWarehouse, filled_columns_lineage
 from resources.environment import Environment
@@ -47,6 +48,7 @@ class VersionConfig(dg.Config):
     backfill_policy=dg.BackfillPolicy.multi_run(1),
     freshness_policy=freshness("monthly"),
     code_version="1",
+    pool=POSTGRES_WRITE,
 )
 def annotation_source(
     context: dg.AssetExecutionContext,
@@ -103,6 +105,7 @@ class PassConfig(dg.Config):
     kinds={"postgres"},
     retry_policy=RETRIES,
     code_version="1",
+    pool=POSTGRES_WRITE,
     automation_condition=once_for_all_that_waits(),
     deps=[
         dg.AssetDep(variants, partition_mapping=dg.AllPartitionMapping()),

@@ -6,10 +6,8 @@ ERROR means that a promise is broken, WARN that the source is unusual.
 import dagster as dg
 
 from genomics_assets.annotations.partitions import annotation_partitions
-from genomics_assets.variants.alleles import ReferenceFasta
-from genomics_assets.variants.expectations import compare_with_reference
+from genomics_assets.variants.checks import agreement_with_reference
 from resources.annotation_warehouse import AnnotationWarehouse
-from resources.environment import Environment
 
 SOURCE = dg.AssetKey(["annotations", "annotation_source"])
 LEAST_COVERAGE = 0.001
@@ -35,22 +33,8 @@ def source_matches_reference(
     context: dg.AssetCheckExecutionContext, annotation_warehouse: AnnotationWarehouse
 ) -> dg.AssetCheckResult:
     """REF equals the reference FASTA at its place, for up to 10,000 rows, where a FASTA is configured."""
-    fasta = Environment.from_environ().reference_fasta
-    if fasta is None:
-        return dg.AssetCheckResult(
-            passed=True, description="GENOMICS_REFERENCE_FASTA is not set: nothing to compare with"
-        )
-    alleles = annotation_warehouse.reference_alleles(context.partition_key, at_most=10_000)
-    agreement = compare_with_reference(alleles, ReferenceFasta(fasta))
-    return dg.AssetCheckResult(
-        passed=not agreement.different,
-        severity=dg.AssetCheckSeverity.WARN,
-        metadata={
-            "compared": agreement.compared,
-            "different": agreement.different,
-            "not_in_fasta": agreement.absent,
-            "first_differences": dg.MetadataValue.json(agreement.examples),
-        },
+    return agreement_with_reference(
+        lambda: annotation_warehouse.reference_alleles(context.partition_key, at_most=10_000)
     )
 
 

@@ -10,7 +10,7 @@ from genomics_assets.annotations.cohort import FORMATS, CohortRequest, Format, p
 from genomics_assets.input_error import InputError
 from genomics_assets.variants.assets import OWNERS, RETRIES
 from resources.cohort_store import PERSONAL, CohortReport, CohortStore
-from resources.preview import markdown_table, picture
+from resources.preview import picture, preview_table
 from resources.variant_warehouse import VariantWarehouse
 
 PREVIEW_COLUMNS = 20
@@ -91,13 +91,13 @@ def cohort_metadata(report: CohortReport) -> dict[str, Any]:
         "undecided": report.undecided,
         "expression": dg.MetadataValue.md(f"```\n{report.expression}\n```"),
         "sql": dg.MetadataValue.md(f"```sql\n{report.statement}\n```"),
-        "files": dg.MetadataValue.md(markdown_table(files, ["format", "key", "size", "sha256"], cell=120)),
+        "files": dg.MetadataValue.md(preview_table(files, ["format", "key", "size", "sha256"], cell=120)),
         "bytes": sum(file.size for file in report.files.values()),
         "annotation sources": dg.MetadataValue.json(dict(report.versions)),
         "dagster/column_schema": dg.TableSchema(
             columns=[dg.TableColumn(c.label, c.kind, description=c.description) for c in report.columns]
         ),
-        **({"preview": dg.MetadataValue.md(markdown_table(report.tally.first, preview))} if preview else {}),
+        **({"preview": dg.MetadataValue.md(preview_table(report.tally.first, preview))} if preview else {}),
         "by chromosome and type": picture(chromosome_picture(report.tally.summary), "variants of the cohort"),
     }
 

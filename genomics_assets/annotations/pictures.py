@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from genomics_assets.variants.pictures import COLOURS, as_png, drawn, headline, say_nothing
+from genomics_assets.figure import as_png, drawn, headline, plain, say_nothing
+from genomics_assets.variants.pictures import COLOURS
 
 _MOST_BARS = 12
 _LONGEST_LABEL = 34
@@ -53,5 +54,4 @@ def change_picture(changes: Sequence[tuple[str | None, str | None, int]], what: 
 
 
 def _label(text: str) -> str:
-    short = text if len(text) <= _LONGEST_LABEL else text[: _LONGEST_LABEL - 1] + "…"
-    return short.replace("$", r"\$").replace("_", " ")
+    return plain(text, _LONGEST_LABEL).replace("_", " ")

@@ -10,7 +10,7 @@ from genomics_assets.input_error import InputError
 from genomics_assets.variants.assets import OWNERS
 from resources.annotation_downloads import AnnotationDownloads, Download, DownloadError
 from resources.environment import Environment
-from resources.preview import markdown_table
+from resources.preview import preview_table
 
 
 def freshness(every: Every) -> dg.FreshnessPolicy:
@@ -80,7 +80,7 @@ def _metadata(done: list[Download]) -> dict[str, dg.MetadataValue | int]:
     ]
     new = [download for download in done if download.outcome == "downloaded"]
     return {
-        "files": dg.MetadataValue.md(markdown_table(shown, list(shown[0]), cell=120)),
+        "files": dg.MetadataValue.md(preview_table(shown, list(shown[0]), cell=120)),
         "files_dropped": len(new),
         "bytes_dropped": sum(download.size for download in new),
     }

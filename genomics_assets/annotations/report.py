@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from genomics_assets.annotations.source_records import REJECTED, VALUE_OF_ANOTHER_TYPE, SourceTally
-from genomics_assets.variants.report import REASONS, markdown_table
+from genomics_assets.markdown import markdown_table
+from genomics_assets.variants.report import REASONS
 
 
 def reasons_table(tally: SourceTally) -> str:

@@ -44,6 +44,8 @@ REJECTED = {
 VALUE_OF_ANOTHER_TYPE = "value_of_another_type"
 
 _INEXACT = ("sv", "star", "non_ref")
+# How far back, beyond its own batch, a row is compared with those before it.
+_ROWS_LOOKED_BACK = 500
 # RefSeq's names of human chromosomes, any version: dbSNP is written with them.
 _REFSEQ = re.compile(r"NC_0000(0[1-9]|1[0-9]|2[0-4])\.\d+|NC_012920\.\d+")
 _ARROW_TYPES = {
@@ -57,13 +59,16 @@ _ARROW_TYPES = {
 _INT_LIMITS = {"integer": 2**31, "bigint": 2**63}
 
 
+_Key = tuple[str, int, str, str]
+
+
 @dataclass
 class SourceTally:
     """What was read of a source; whole once its batches are exhausted.
 
     Attributes:
         alleles: ALT alleles and rejected records.
-        rows: rows given; duplicates are found later, by the table's key.
+        rows: rows given; duplicates that are far apart in the file are found later, by the table's key.
         rejected: what gave no row, by reason.
         noted: what was tolerated, by reason.
         present: rows with a value of their own, by column.
@@ -176,6 +181,7 @@ class SourceStream:
         self._reference = reference
         self._engine = engine
         self._table: SourceTable | None = None
+        self._lately: set[_Key] = set()
         self.tally = SourceTally()
 
     @property
@@ -190,6 +196,7 @@ class SourceStream:
             InputError: a record or a container cannot be taken; with file and line.
         """
         self.tally = SourceTally(present=dict.fromkeys((f.alias for f in self._fields), 0))
+        self._lately = set()
         for path in self._folder.data:
             stream = self._stream(path)
             for batch in stream.batches():
@@ -231,6 +238,7 @@ class SourceStream:
         import pyarrow as pa
 
         batch = self._with_keys(batch)
+        batch = self._without_repeats(batch)
         columns = [self._chromosomes(batch), *(batch.column(name) for name in ("pos", "ref", "alt"))]
         columns += self._values(batch)
         self.tally.rows += batch.num_rows
@@ -251,6 +259,28 @@ class SourceStream:
         self.tally.reject("allele_longer_than_key", pc.sum(long).as_py() or 0)
         refused = pc.or_(inexact, long)
         return batch.filter(pc.invert(refused)) if pc.any(refused).as_py() else batch
+
+    def _without_repeats(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Without rows whose alleles stood shortly before, as they do in a sorted file; the first counts."""
+        import numpy as np
+        import pyarrow as pa
+
+        positions = batch.column("pos").to_numpy()
+        values, counts = np.unique(positions, return_counts=True)
+        shared = [*values[counts > 1], *{key[1] for key in self._lately}]
+        candidates = np.flatnonzero(np.isin(positions, np.array(shared, np.int64)))
+        seen, repeats = self._lately, []
+        for row, key in zip(candidates.tolist(), _keys(batch.take(pa.array(candidates))), strict=True):
+            if key in seen:
+                repeats.append(row)
+            seen.add(key)
+        self._lately = set(_keys(batch.slice(max(0, batch.num_rows - _ROWS_LOOKED_BACK))))
+        self.tally.reject("duplicate_key", len(repeats))
+        if not repeats:
+            return batch
+        kept = np.ones(batch.num_rows, bool)
+        kept[repeats] = False
+        return batch.filter(pa.array(kept))
 
     def _chromosomes(self, batch: pa.RecordBatch) -> pa.Array:
         import pyarrow as pa
@@ -281,6 +311,10 @@ class SourceStream:
 
     def _note_value(self, count: int) -> None:
         self.tally.note(VALUE_OF_ANOTHER_TYPE, count)
+
+
+def _keys(batch: pa.RecordBatch) -> Iterator[_Key]:
+    return zip(*(batch.column(name).to_pylist() for name in ("chrom", "pos", "ref", "alt")), strict=True)
 
 
 def source_schema(fields: Sequence[SourceField]) -> pa.Schema:

@@ -40,26 +40,22 @@ def definitions() -> "dg.Definitions":
     analyze_experiment = dg.define_asset_job(
         "analyze_experiment",
         selection=dg.AssetSelection.assets(*experiment_assets),
-        partitions_def=experiment_partitions,
         tags=run_size("large"),
         description="Takes one dropped matrix from its numbers to points of departure.",
     )
     reselect_best_models = dg.define_asset_job(
         "reselect_best_models",
         selection=dg.AssetSelection.assets(bmd_results).downstream(),
-        partitions_def=experiment_partitions,
         description="Chooses best models anew from fits that are there, with options of one's own; nothing is fitted.",
     )
     load_platform = dg.define_asset_job(
         "load_platform",
         selection=dg.AssetSelection.assets(platforms),
-        partitions_def=platform_partitions,
         description="Takes one dropped platform: which probe stands for which genes.",
     )
     load_gene_sets = dg.define_asset_job(
         "load_gene_sets",
         selection=dg.AssetSelection.assets(gene_sets),
-        partitions_def=gene_set_partitions,
         description="Takes one dropped collection of gene sets.",
     )
     inspect_storage = dg.define_asset_job(

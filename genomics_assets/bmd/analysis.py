@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from genomics_assets.blocks import BlockMap, in_threads
 from genomics_assets.bmd.analysis_settings import AnalysisSettings
 from genomics_assets.bmd.best_model import SelectionSettings, select_best_models
 from genomics_assets.bmd.categories import CategoryResults, analyse_categories, gene_categories
+from genomics_assets.bmd.design import LogTransformation
 from genomics_assets.bmd.experiment import Experiment
 from genomics_assets.bmd.fit_statistics import fit_statistics, probe_stats_table
 from genomics_assets.bmd.fitting import ModelFits, fit_models
@@ -57,11 +59,11 @@ _NO_PREFILTER = PrefilterSettings(p_value_cutoff=9999, fold_change=None, filter_
 def prefilter_stage(
     experiment: Experiment, settings: AnalysisSettings, progress: Progress | None = None
 ) -> NewResult:
-    """Test every probe; the details say of each whether it was kept, or why not. Of a chain, they are the last test's."""
+    """Test every probe; the details say of each whether it was kept, or why not. A chain has a result for each test."""
     matrix = experiment.matrix
     chain = settings.prefilters or (_NO_PREFILTER,)
-    within = None
-    for one in chain:
+    within, results = None, []
+    for done, one in enumerate(chain, 1):
         found = prefilter(
             matrix.doses,
             matrix.responses,
@@ -72,14 +74,25 @@ def prefilter_stage(
             within=within,
         )
         within = found.kept
-    table = found.table(matrix.probes)
+        results.append(_prefilter_result(experiment, chain[:done], found, settings.log_transformation))
+    return replace(results[-1], before=results[:-1])
+
+
+def _prefilter_result(
+    experiment: Experiment,
+    chain: Sequence[PrefilterSettings],
+    found: PrefilterResults,
+    log_transformation: LogTransformation,
+) -> NewResult:
+    """What the last test of a chain, or of its beginning, found."""
+    table = found.table(experiment.matrix.probes)
     return NewResult(
         name=prefilter_name(experiment.stored.name, chain),
         method=PREFILTER_TYPES[chain[-1].method],
         rows=table.to_pylist(),
         details=table,
         analysis_info=lineage(
-            {"prefilters": [asdict(one) for one in chain], "log_transformation": settings.log_transformation},
+            {"prefilters": [asdict(one) for one in chain], "log_transformation": log_transformation},
             {"matrix": experiment.stored.identity, "file": experiment.stored.file_hash},
         ),
         upstream={"experiment_id": experiment.stored.id},
@@ -133,6 +146,7 @@ def fit_stage(
     filtered: StoredResult,
     settings: AnalysisSettings,
     progress: Progress | None = None,
+    blocks: BlockMap = in_threads,
 ) -> NewFits:
     """Fit every model to every probe that the prefilter kept, by the engine that is asked for.
 
@@ -147,7 +161,7 @@ def fit_stage(
     if settings.engine == "pybmds":
         fits = fit_with_pybmds(*asked, variance=settings.variance, progress=progress)
     else:
-        fits = fit_models(*asked, progress=progress)
+        fits = fit_models(*asked, progress=progress, blocks=blocks)
     return new_fits(fits.table(probes), len(probes), experiment, filtered, settings)
 
 

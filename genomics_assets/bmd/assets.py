@@ -24,9 +24,11 @@ from genomics_assets.bmd.partitions import (
     platform_partitions,
 )
 from genomics_assets.bmd.stored_results import NewFits, NewResult, ResultFiles, ResultRows, StoredResult
+from genomics_assets.pools import CPU_HEAVY, POSTGRES_WRITE
 from resources.bmd_reference import GENE_SET_TABLES, PLATFORM_TABLES, BmdReference
 from resources.bmd_run_jobs import BmdRunJobs
 from resources.bmd_store import BmdStore, StoredFits, refusing
+from resources.compute_pool import ComputePool
 from resources.inbox import InboxResource
 
 OWNERS = ["team:toxicogenomics"]
@@ -38,7 +40,12 @@ ONE_EXPERIMENT_A_RUN = dg.BackfillPolicy.multi_run(1)
 def bmd_asset(**settings: Any) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
     """What all assets of the domain share."""
     decorator: Callable[[Callable[..., Any]], dg.AssetsDefinition] = dg.asset(
-        key_prefix="bmd", group_name="bmd", owners=OWNERS, retry_policy=RETRIES, code_version="1", **settings
+        key_prefix="bmd",
+        group_name="bmd",
+        owners=OWNERS,
+        retry_policy=RETRIES,
+        code_version="1",
+        **{"pool": POSTGRES_WRITE, **settings},
     )
     return decorator
 
@@ -112,8 +119,11 @@ def expression_matrix(
         annotation, _ = bmd_reference.annotation(settings.chip, experiment.matrix.probes)
         sets, _ = bmd_reference.collection(settings.gene_sets)
         check_reference(experiment.matrix.probes, settings.chip, annotation, sets)
+    for note in experiment.notes:
+        context.log.warning(note)
     context.add_output_metadata(
         {
+            **({"done otherwise": "\n".join(experiment.notes)} if experiment.notes else {}),
             "probes": len(experiment.matrix.probes),
             "samples": len(experiment.matrix.samples),
             "doses": dg.MetadataValue.md(doses_table(experiment.matrix)),
@@ -151,7 +161,10 @@ def prefilter_results(
 
 
 @experiment_asset(
-    io_manager_key="bmd_fits_io", kinds={"numba", "parquet"}, metadata={"table": "bmd.model_fits"}
+    io_manager_key="bmd_fits_io",
+    kinds={"numba", "parquet"},
+    metadata={"table": "bmd.model_fits"},
+    pool=CPU_HEAVY,
 )
 def model_fits(
     context: dg.AssetExecutionContext,
@@ -159,6 +172,7 @@ def model_fits(
     prefilter_results: StoredResult,
     bmd_store: BmdStore,
     bmd_run_jobs: BmdRunJobs,
+    compute: ComputePool,
 ) -> NewFits:
     """Every model fitted to every probe that the prefilter kept: BMD, exact BMDL and BMDU, likelihood, parameters.
 
@@ -178,7 +192,8 @@ def model_fits(
             probes = len(kept_probes(prefilter_results))
             return new_fits(standing.table, probes, expression_matrix, prefilter_results, settings)
         started = perf_counter()
-        fits = fit_stage(expression_matrix, prefilter_results, settings, progress)
+        with compute.blocks() as blocks:
+            fits = fit_stage(expression_matrix, prefilter_results, settings, progress, blocks)
         seconds = perf_counter() - started
     context.add_output_metadata(
         {

@@ -6,14 +6,15 @@ Opening a drop is handed in, for it may lie in a bucket.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genomics_assets.bmd.analysis_settings import (
     AnalysisSettings,
+    BmdExpressConfig,
     read_analysis_settings,
     read_bmdexpress_config,
 )
@@ -25,7 +26,7 @@ from genomics_assets.input_error import InputError
 from genomics_assets.sidecars import parse_sidecar
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from genomics_assets.bmd.gene_sets import GeneSets
     from genomics_assets.bmd.platform_annotation import PlatformAnnotation
@@ -43,28 +44,44 @@ def read_experiment(drop: Drop, *, opened: Opened) -> DroppedExperiment:
         InputError: the matrix or the sidecar cannot be taken, there are two sidecars, or the file lies in no project.
     """
     project, name = split_partition_key(drop.partition_key)
-    settings, has_headers = _settings(drop, opened)
+    asked = _asked(drop, opened)
     with opened(drop) as path:
         return DroppedExperiment(
             project=project,
             name=name,
-            matrix=read_expression_matrix(path, has_headers=has_headers),
+            matrix=read_expression_matrix(path, has_headers=asked.has_headers),
             file_path=drop.uri,
             file_hash=file_digest(path),
-            log_transformation=settings.log_transformation,
-            chip=settings.chip,
-            options=options_of(settings),
+            log_transformation=asked.settings.log_transformation,
+            chip=asked.settings.chip,
+            options=options_of(asked.settings),
+            notes=asked.notes,
         )
 
 
-def _settings(drop: Drop, opened: Opened) -> tuple[AnalysisSettings, bool | None]:
-    """What the sidecar asks for, YAML or BMDExpress-3's `analyze` JSON; and whether it says that samples are named."""
+@dataclass(frozen=True)
+class _Asked:
+    """What a sidecar asks for.
+
+    Attributes:
+        settings: of the analysis.
+        has_headers: whether it says that samples are named.
+        notes: what is done otherwise than it says.
+    """
+
+    settings: AnalysisSettings
+    has_headers: bool | None = None
+    notes: Sequence[str] = ()
+
+
+def _asked(drop: Drop, opened: Opened) -> _Asked:
+    """From YAML, or from BMDExpress-3's `analyze` JSON, of whose analyses the first is taken."""
     if len(drop.sidecars) > 1:
         raise InputError("both a YAML and a JSON sidecar", remedy="keep one of the two", file=drop.uri)
     for uri in drop.sidecars:
         with opened(uri) as path:
             if path.suffix.lower() != ".json":
-                return read_analysis_settings(path), None
+                return _Asked(read_analysis_settings(path))
             config = read_bmdexpress_config(path)
             if not config.analyses:
                 raise InputError(
@@ -72,8 +89,22 @@ def _settings(drop: Drop, opened: Opened) -> tuple[AnalysisSettings, bool | None
                     remedy="add one to bmdsConfigs or maConfigs",
                     file=path.name,
                 )
-            return config.analyses[0], config.inputs[0].has_headers if config.inputs else None
-    return AnalysisSettings(), None
+            return _Asked(
+                config.analyses[0],
+                config.inputs[0].has_headers if config.inputs else None,
+                [*_left_out(config), *dict.fromkeys(config.notes)],
+            )
+    return _Asked(AnalysisSettings())
+
+
+def _left_out(config: BmdExpressConfig) -> Iterator[str]:
+    """What of a configuration is not done: an experiment here has one analysis and one category analysis."""
+    for parts, what in ((config.analyses, "analyses"), (config.categories, "category analyses")):
+        if len(parts) > 1:
+            yield (
+                f"{len(parts)} {what} are configured and only the first one is done. Remedy: for the others drop the "
+                "matrix again under other names, each with its own configuration."
+            )
 
 
 def options_of(settings: AnalysisSettings) -> dict[str, Any]:

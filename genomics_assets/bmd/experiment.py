@@ -7,7 +7,7 @@ them, under the same name are another version of it, with an id of its own.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +30,7 @@ class DroppedExperiment:
         log_transformation: what was already done to the numbers: NONE, BASE2, BASE10 or NATURAL.
         chip: the platform; `generic` stands for none.
         options: all that the sidecar asks for, defaults filled in; JSON.
+        notes: what is done otherwise than the sidecar says.
     """
 
     project: str
@@ -40,6 +41,7 @@ class DroppedExperiment:
     log_transformation: str
     chip: str = GENERIC_CHIP
     options: Mapping[str, Any] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
     @property
     def identity(self) -> str:

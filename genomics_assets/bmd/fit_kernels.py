@@ -41,6 +41,7 @@ _MOST_STARTS = 2
 # A profile above the maximum by this much shows a better maximum; below it moves a deviance by less than 0.01.
 _BETTER_BY = 4e-3
 _ATTEMPTS = 6
+_FLATTEST = 1e-3
 
 
 class Plan(NamedTuple):
@@ -282,7 +283,10 @@ def _minimise(goal, kind, s, signed, c, lx, n, N, y, Syy, lx0, t1, t2, bounds, w
                 break
         free1 = not ((t1 <= lo1 and g1 > 0) or (t1 >= hi1 and g1 < 0))
         free2 = two and not ((t2 <= lo2 and g2 > 0) or (t2 >= hi2 and g2 < 0))
-        a11, a22 = h11 * (1 + damping) + 1e-14, h22 * (1 + damping) + 1e-14
+        # A direction in which nothing happens, as of a curve at its power-like end, must not use up the whole step.
+        ridge = _FLATTEST * max(h11, h22)
+        a11 = h11 + damping * max(h11, ridge) + 1e-14
+        a22 = h22 + damping * max(h22, ridge) + 1e-14
         s1, s2 = 0.0, 0.0
         det = a11 * a22 - h12 * h12
         if free1 and free2 and det > 1e-300:

@@ -16,11 +16,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field, fields, replace
 from enum import IntFlag
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from genomics_assets.blocks import BlockMap, in_threads
 from genomics_assets.bmd.design import LOG_BASES, Design, LogTransformation
 from genomics_assets.bmd.models import MODEL_NAMES, MODELS, MOST_PARAMETERS, ModelName
 from genomics_assets.input_error import InputError
@@ -32,6 +34,10 @@ if TYPE_CHECKING:
 
 Compat = Literal["bmds", "bmdexpress3"]
 Progress = Callable[[float], None]
+# Group means, sums of squares within groups, directions, and whether to fit: each (P, …).
+_Probes = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]
+# What was found, flags, and numbers of parameters on a bound: each (P, M, …).
+_Fits = tuple[NDArray[np.float64], NDArray[np.uint8], NDArray[np.int8]]
 
 _PROBES_AT_ONCE = 200
 _GRID = (24, 12)
@@ -318,6 +324,7 @@ def fit_models(
     settings: FitSettings,
     progress: Progress | None = None,
     threads: int | None = None,
+    blocks: BlockMap = in_threads,
 ) -> ModelFits:
     """Fit every model to every probe.
 
@@ -328,6 +335,7 @@ def fit_models(
         settings: models and benchmark response.
         progress: told the share that is done, in the calling thread.
         threads: how many share the probes; all cores by default. The result does not depend on it.
+        blocks: where probes are fitted; the result does not depend on it either.
 
     Raises:
         InputError: fewer than three doses, a negative one.
@@ -348,6 +356,7 @@ def fit_models(
         fitted,
         progress,
         threads,
+        blocks,
     )
     fits = _in_units_of_dose(found, design, settings, direction, means, log_transformation)
     total = (
@@ -526,29 +535,38 @@ def _fit_all(
     fitted: NDArray[np.bool_],
     progress: Progress | None,
     threads: int | None,
+    blocks: BlockMap,
 ) -> tuple[NDArray[np.float64], NDArray[np.uint8], NDArray[np.int8]]:
-    from genomics_assets.bmd import fit_kernels
-
-    shape = (len(means), plan.kinds.size)
-    found = np.full((*shape, fit_kernels.FOUND_COLUMNS), np.nan)
-    flags, bounded = np.zeros(shape, np.uint8), np.zeros(shape, np.int8)
     signs = direction.astype(np.float64)
     pieces = [slice(start, start + _PROBES_AT_ONCE) for start in range(0, len(means), _PROBES_AT_ONCE)]
 
-    def fit(part: slice) -> None:
-        fit_kernels.fit_probes(
-            plan,
-            means[part],
-            within[part],
-            signs[part],
-            fitted[part],
-            found[part],
-            flags[part],
-            bounded[part],
-        )
+    def read(part: slice) -> _Probes:
+        return means[part], within[part], signs[part], fitted[part]
 
-    run_in_threads(fit, pieces, progress, threads)
-    return found, flags, bounded
+    fits = [_unfitted(plan, 0)]
+    for fit in blocks(read, partial(_fit_piece, plan), pieces, threads or len(os.sched_getaffinity(0))):
+        fits.append(fit)
+        if progress is not None:
+            progress((len(fits) - 1) / len(pieces))
+    found, flags, bounded = zip(*fits, strict=True)
+    return np.concatenate(found), np.concatenate(flags), np.concatenate(bounded)
+
+
+def _fit_piece(plan: Plan, probes: _Probes) -> _Fits:
+    """Fit some probes; called from several threads, perhaps of other machines."""
+    from genomics_assets.bmd import fit_kernels
+
+    fits = _unfitted(plan, len(probes[0]))
+    fit_kernels.fit_probes(plan, *probes, *fits)
+    return fits
+
+
+def _unfitted(plan: Plan, probes: int) -> _Fits:
+    from genomics_assets.bmd import fit_kernels
+
+    shape = (probes, plan.kinds.size)
+    found = np.full((*shape, fit_kernels.FOUND_COLUMNS), np.nan)
+    return found, np.zeros(shape, np.uint8), np.zeros(shape, np.int8)
 
 
 def run_in_threads(

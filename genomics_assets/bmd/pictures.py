@@ -1,14 +1,11 @@
 """Pictures of a dose-response analysis, as PNG bytes small enough for the event log.
 
-Colours are those of Okabe and Ito (2008), told apart by colour-blind readers too. The same results give the same bytes:
-no date, no version and no setting of the user's matplotlib enters.
+Colours are those of Okabe and Ito (2008), told apart by colour-blind readers too. The same results give the same bytes.
 """
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,18 +17,16 @@ from genomics_assets.bmd.fitting import ModelFits
 from genomics_assets.bmd.gene_bmds import GeneBmds
 from genomics_assets.bmd.models import MODELS, model_mean
 from genomics_assets.bmd.points_of_departure import PointOfDeparture
+from genomics_assets.figure import FAINT, GRID, INK, as_png, drawn, drawn_panels, headline, plain, say_nothing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 COLOURS: dict[str, str] = {
     "hill": "#0072B2", "power": "#D55E00", "linear": "#009E73", "poly2": "#E69F00", "poly3": "#CC79A7",
     "poly4": "#F0E442", "exp2": "#8C8C8C", "exp3": "#56B4E9", "exp4": "#4D4D4D", "exp5": "#9467BD",
 }  # fmt: skip
 _BLUE, _ORANGE, _RED, _NONE = "#0072B2", "#E69F00", "#D55E00", "#D9D9D9"
-_INK, _FAINT, _GRID = "#222222", "#666666", "#E3E3E3"
-_PALETTE_SIZE = 64
 _COLUMNS = 3
 _MOST_SETS = 20
 _LONGEST_TITLE = 42
@@ -58,24 +53,24 @@ def dose_response_picture(
     shown = np.flatnonzero(best.bmd <= fits.doses[-1])
     shown = shown[np.argsort(best.bmd[shown], kind="stable")][:most]
     rows = max(-(-len(shown) // _COLUMNS), 1)
-    with _figure(9.6, 2.75 * rows + 0.4, rows, _COLUMNS if len(shown) else 1) as (figure, axes):
+    with drawn_panels(9.6, 2.75 * rows + 0.4, rows, _COLUMNS if len(shown) else 1) as (figure, axes):
         figure.suptitle(
             "Dose response of the most sensitive probes",
             x=0.012,
             ha="left",
             fontsize=13,
             fontweight="bold",
-            color=_INK,
+            color=INK,
         )
         if not len(shown):
-            return _png(_say_nothing(figure, axes[0]))
+            return as_png(say_nothing(figure, axes[0]))
         doses = np.asarray(sample_doses, np.float64)
         floor = fits.doses[fits.doses > 0][0] / np.sqrt(10)
         for place, probe in zip(axes, shown.tolist(), strict=False):
             _draw_curve(place, probe_ids[probe], doses, responses[probe], fits, best, probe, floor)
         for unused in axes[len(shown) :]:
             unused.set_axis_off()
-        return _png(figure)
+        return as_png(figure)
 
 
 def _draw_curve(
@@ -103,36 +98,36 @@ def _draw_curve(
         np.where(doses > 0, doses, floor),
         responses,
         "o",
-        color=_INK,
+        color=INK,
         markersize=3.2,
         alpha=0.55,
         markeredgewidth=0,
     )
     group_places = np.where(fits.doses > 0, fits.doses, floor)
-    axes.plot(group_places, fits.group_means[probe], "_", color=_INK, markersize=11)
+    axes.plot(group_places, fits.group_means[probe], "_", color=INK, markersize=11)
     axes.set_xlim(left, right)
-    axes.set_title(_short(name, 22), loc="left", fontsize=10, fontweight="bold", color=_INK, pad=16)
+    axes.set_title(plain(name, 22), loc="left", fontsize=10, fontweight="bold", color=INK, pad=16)
     interval = f"{_number(bmdl)} to {_number(bmdu)}"
     axes.annotate(
         f"{MODELS[model].title}, BMD {_number(bmd)} ({interval})", (0, 1), (0, 5), xycoords="axes fraction",
-        textcoords="offset points", color=_FAINT, fontsize=8,
+        textcoords="offset points", color=FAINT, fontsize=8,
     )  # fmt: skip
     axes.tick_params(labelsize=8)
 
 
 def accumulation_picture(genes: GeneBmds, points: Sequence[PointOfDeparture] = ()) -> bytes:
     """How many genes have responded up to each dose, with the points of departure; a PNG."""
-    with _figure(9.6, 4.2) as (figure, (axes,)):
+    with drawn(9.6, 4.2) as (figure, axes):
         bmd = np.sort(genes.bmd[genes.survives])
-        _title(axes, "Accumulation of gene BMDs", f"{bmd.size:,} genes with a BMD")
+        headline(axes, "Accumulation of gene BMDs", f"{bmd.size:,} genes with a BMD")
         if not bmd.size:
-            return _png(_say_nothing(figure, axes))
+            return as_png(say_nothing(figure, axes))
         _dose_axis(axes)
         count = np.arange(1, bmd.size + 1)
         for limit, label in ((genes.bmdl, "BMDL"), (genes.bmdu, "BMDU")):
             values = np.sort(limit[genes.survives & np.isfinite(limit)])
             axes.step(
-                values, np.arange(1, values.size + 1), where="post", color=_GRID, linewidth=1.6, label=label
+                values, np.arange(1, values.size + 1), where="post", color=GRID, linewidth=1.6, label=label
             )
         axes.step(bmd, count, where="post", color=_BLUE, linewidth=2, label="BMD")
         axes.set_ylim(0, bmd.size * 1.04)
@@ -142,42 +137,42 @@ def accumulation_picture(genes: GeneBmds, points: Sequence[PointOfDeparture] = (
             assert point.value is not None  # noqa: S101 - chosen above
             axes.axvline(point.value, color=colour, linewidth=1.4, linestyle=(0, (4, 2)),
                          label=f"{point.method.replace('_', ' ')}: {_number(point.value)}")  # fmt: skip
-        axes.set_xlabel("dose", color=_FAINT)
-        axes.set_ylabel("genes", color=_FAINT)
-        axes.legend(frameon=False, fontsize=8.5, loc="upper left", bbox_to_anchor=(1.0, 1.0), labelcolor=_INK)
-        return _png(figure)
+        axes.set_xlabel("dose", color=FAINT)
+        axes.set_ylabel("genes", color=FAINT)
+        axes.legend(frameon=False, fontsize=8.5, loc="upper left", bbox_to_anchor=(1.0, 1.0), labelcolor=INK)
+        return as_png(figure)
 
 
 def best_model_picture(fits: ModelFits, best: BestModels) -> bytes:
     """How many probes each model describes best, and how many have none; a PNG."""
-    with _figure(9.6, 0.42 * (len(fits.models) + 1) + 1.3) as (figure, (axes,)):
+    with drawn(9.6, 0.42 * (len(fits.models) + 1) + 1.3) as (figure, axes):
         counts = [int((best.model == i).sum()) for i in range(len(fits.models))]
         none = int((best.model < 0).sum())
-        _title(axes, "Best models", f"{len(fits):,} probes")
+        headline(axes, "Best models", f"{len(fits):,} probes")
         if not len(fits):
-            return _png(_say_nothing(figure, axes))
+            return as_png(say_nothing(figure, axes))
         order = sorted(range(len(counts)), key=lambda i: -counts[i])
         labels = [*(MODELS[fits.models[i]].title for i in order), "none"]
         values = [*(counts[i] for i in order), none]
         colours = [*(COLOURS[fits.models[i]] for i in order), _NONE]
         bars = axes.barh(range(len(values)), values, color=colours, height=0.72)
         share = [f"{value:,}  ({100 * value / len(fits):.0f} %)" if value else "0" for value in values]
-        axes.bar_label(bars, share, padding=4, color=_FAINT, fontsize=9)
+        axes.bar_label(bars, share, padding=4, color=FAINT, fontsize=9)
         axes.set_yticks(range(len(values)), labels)
         axes.invert_yaxis()
         axes.set_xlim(0, max(values) * 1.18)
         axes.set_xticks([])
         axes.grid(visible=False)
         axes.spines["bottom"].set_visible(False)
-        return _png(figure)
+        return as_png(figure)
 
 
 def category_bubble_picture(categories: CategoryResults) -> bytes:
     """Sets by median BMD and enrichment, as large as the genes with a BMD; a PNG."""
-    with _figure(9.6, 4.6) as (figure, (axes,)):
-        _title(axes, "Gene sets", f"{len(categories):,} sets; size: genes with a BMD; colour: direction")
+    with drawn(9.6, 4.6) as (figure, axes):
+        headline(axes, "Gene sets", f"{len(categories):,} sets; size: genes with a BMD; colour: direction")
         if not len(categories):
-            return _png(_say_nothing(figure, axes))
+            return as_png(say_nothing(figure, axes))
         _dose_axis(axes)
         colours = {"UP": _RED, "DOWN": _BLUE, "CONFLICT": "#8C8C8C"}
         largest = max(row["genes_with_bmd"] for row in categories.rows)
@@ -190,37 +185,37 @@ def category_bubble_picture(categories: CategoryResults) -> bytes:
                     color=colour, alpha=0.55, edgecolors="white", linewidths=0.8, label=direction.lower(),
                 )  # fmt: skip
         for row in sorted(categories.rows, key=_enrichment, reverse=True)[:3]:
-            axes.annotate(_short(row["title"], 30), (row["bmd_median"], _enrichment(row)), (6, 5),
-                          textcoords="offset points", fontsize=8, color=_INK)  # fmt: skip
-        axes.set_xlabel("median BMD", color=_FAINT)
-        axes.set_ylabel("-log10 p (Fisher, two tails)", color=_FAINT)
+            axes.annotate(plain(row["title"], 30), (row["bmd_median"], _enrichment(row)), (6, 5),
+                          textcoords="offset points", fontsize=8, color=INK)  # fmt: skip
+        axes.set_xlabel("median BMD", color=FAINT)
+        axes.set_ylabel("-log10 p (Fisher, two tails)", color=FAINT)
         axes.margins(x=0.12, y=0.15)
-        legend = axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), labelcolor=_INK)
+        legend = axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), labelcolor=INK)
         for handle in legend.legend_handles:
             handle.set_sizes([60])  # type: ignore[union-attr]
-        return _png(figure)
+        return as_png(figure)
 
 
 def category_range_picture(categories: CategoryResults) -> bytes:
     """The sets with the lowest medians: median BMD between median BMDL and BMDU; a PNG."""
     lowest = sorted(categories.rows, key=lambda row: (row["bmd_median"], row["category_id"]))[:_MOST_SETS]
-    with _figure(9.6, 0.3 * max(len(lowest), 6) + 1.5) as (figure, (axes,)):
-        _title(
+    with drawn(9.6, 0.3 * max(len(lowest), 6) + 1.5) as (figure, axes):
+        headline(
             axes, "Range of the most sensitive gene sets", "median BMDL, BMD and BMDU of the genes with a BMD"
         )
         if not lowest:
-            return _png(_say_nothing(figure, axes))
+            return as_png(say_nothing(figure, axes))
         _dose_axis(axes)
         for place, row in enumerate(lowest):
             ends = [row["bmdl_median"] or row["bmd_median"], row["bmdu_median"] or row["bmd_median"]]
             axes.plot(ends, [place, place], color=_ORANGE, linewidth=3, solid_capstyle="round")
             axes.plot([row["bmd_median"]], [place], "o", color=_BLUE, markersize=6)
-        names = [f"{_short(row['title'], _LONGEST_TITLE)}  ({row['genes_with_bmd']})" for row in lowest]
+        names = [f"{plain(row['title'], _LONGEST_TITLE)}  ({row['genes_with_bmd']})" for row in lowest]
         axes.set_yticks(range(len(lowest)), names, fontsize=8.5)
         axes.invert_yaxis()
-        axes.grid(axis="x", color=_GRID, linewidth=0.8)
-        axes.set_xlabel("dose", color=_FAINT)
-        return _png(figure)
+        axes.grid(axis="x", color=GRID, linewidth=0.8)
+        axes.set_xlabel("dose", color=FAINT)
+        return as_png(figure)
 
 
 def _enrichment(row: dict[str, Any]) -> float:
@@ -231,68 +226,9 @@ def _number(value: float) -> str:
     return f"{value:.3g}" if np.isfinite(value) else "none"
 
 
-def _short(text: str, longest: int) -> str:
-    """A name as there is room for it, free of signs that matplotlib reads as formulae."""
-    short = text if len(text) <= longest else text[: longest - 1] + "…"
-    return short.replace("$", r"\$")
-
-
-@contextmanager
-def _figure(
-    width: float, height: float, rows: int = 1, columns: int = 1
-) -> Iterator[tuple[Figure, list[Axes]]]:
-    import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    # Asking for the backend's default would load pyplot and choose one.
-    settings = {name: mpl.rcParamsDefault[name] for name in mpl.rcParamsDefault if "backend" not in name}
-    with mpl.rc_context(settings | {"font.family": "DejaVu Sans", "font.size": 10}):
-        figure = Figure(figsize=(width, height), dpi=100, facecolor="white")
-        figure.set_layout_engine("constrained", w_pad=0.1, h_pad=0.1)
-        FigureCanvasAgg(figure)
-        axes = list(figure.subplots(rows, columns, squeeze=False).ravel())
-        for each in axes:
-            each.spines[["top", "right", "left"]].set_visible(False)
-            each.spines["bottom"].set_color(_FAINT)
-            each.tick_params(colors=_INK, length=0, which="both")
-            each.grid(axis="y", color=_GRID, linewidth=0.8)
-            each.set_axisbelow(True)
-        yield figure, axes
-
-
-def _title(axes: Axes, title: str, subtitle: str) -> None:
-    axes.set_title(title, loc="left", fontsize=13, fontweight="bold", color=_INK, pad=26)
-    axes.annotate(
-        subtitle, (0, 1), (0, 9), xycoords="axes fraction", textcoords="offset points", color=_FAINT
-    )
-
-
 def _dose_axis(axes: Axes) -> None:
     from matplotlib.ticker import FuncFormatter, LogFormatter
 
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda dose, _: f"{dose:g}"))
     axes.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.2, 0.5)))
-
-
-def _say_nothing(figure: Figure, axes: Axes) -> Figure:
-    axes.grid(visible=False)
-    axes.spines["bottom"].set_visible(False)
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.text(0.5, 0.5, "nothing to show", transform=axes.transAxes, ha="center", color=_FAINT, fontsize=12)
-    return figure
-
-
-def _png(figure: Figure) -> bytes:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from PIL import Image
-
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()  # type: ignore[no-untyped-call]
-    rgba = canvas.buffer_rgba()  # type: ignore[no-untyped-call]
-    pixels = Image.frombuffer("RGBA", canvas.get_width_height(), rgba).convert("RGB")
-    png = io.BytesIO()
-    pixels.quantize(_PALETTE_SIZE, dither=Image.Dither.NONE).save(png, "PNG", optimize=True)
-    return png.getvalue()

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from genomics_assets.variants.report import markdown_table
+from genomics_assets.markdown import markdown_table
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -115,6 +115,7 @@ class NewResult:
         details: the same results as columns of the stage's detail table.
         analysis_info: parameters, hashes of the inputs, versions and ids upstream.
         upstream: the columns that point to earlier stages, with their ids.
+        before: of a chain within the stage the results that this one follows, the first of them first.
     """
 
     name: str
@@ -123,6 +124,7 @@ class NewResult:
     details: pa.Table
     analysis_info: Mapping[str, Any]
     upstream: Mapping[str, int | None] = field(default_factory=dict)
+    before: Sequence[NewResult] = ()
 
     @property
     def identity(self) -> str:

@@ -44,10 +44,11 @@ def _drain(environment: Environment, *, report: bool) -> int:
             if report:
                 from genomics_assets.demo_report import print_report
 
-                # What the schedule does at night, so that the report has its checks too.
+                # What the schedules do at night, so that the report has their checks too.
                 quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-                definitions.resolve_job_def("look_after_store").execute_in_process(
-                    instance=instance, run_config=quiet, raise_on_error=False
-                )
+                for job in ("look_after_store", "inspect_storage"):
+                    definitions.resolve_job_def(job).execute_in_process(
+                        instance=instance, run_config=quiet, raise_on_error=False
+                    )
                 status = max(status, 0 if print_report(instance, definitions) else 1)
     return status

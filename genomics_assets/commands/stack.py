@@ -10,9 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from genomics_assets.pools import CPU_HEAVY
 from resources.dagster_storage import dagster_schema, dagster_storage_url
 from resources.environment import Environment
+
+if TYPE_CHECKING:
+    from dagster import DagsterInstance
 
 PROJECT = Path(__file__).resolve().parents[2]
 """The checkout: it holds `dagster.yaml`, `workspace.yaml` and the examples."""
@@ -65,6 +70,8 @@ class Stack:
             "GENOMICS_REFERENCE_FASTA": environment.reference_fasta and str(environment.reference_fasta),
             "GENOMICS_ANNOTATION_REFRESH": environment.annotation_refresh
             and str(environment.annotation_refresh),
+            "GENOMICS_DASK_SCHEDULER": environment.dask_scheduler,
+            "GENOMICS_RUN_QUEUE_URL": environment.run_queue_url,
         }
         return {
             "GENOMICS_HOME": str(environment.home),
@@ -178,10 +185,27 @@ def _copy_into_inbox(environment: Environment, examples: Path, *, only_if_empty:
     return len(missing)
 
 
+def dagster_settings(environment: Environment) -> str:
+    """The text of `dagster.yaml`; where there is a run queue, what `deploy/celery/dagster.yaml` says laid over it."""
+    settings = (PROJECT / "dagster.yaml").read_text() + _compute_log_settings(environment)
+    if environment.run_queue_url is None:
+        return settings
+    import yaml
+
+    over = yaml.safe_load((PROJECT / "deploy" / "celery" / "dagster.yaml").read_text())
+    return yaml.safe_dump(_laid_over(over, yaml.safe_load(settings)), sort_keys=False)
+
+
+def _laid_over(over: Any, under: Any) -> Any:
+    if not isinstance(over, dict) or not isinstance(under, dict):
+        return over
+    return {**under, **{key: _laid_over(value, under.get(key)) for key, value in over.items()}}
+
+
 def make_dagster_home(folder: Path, environment: Environment) -> None:
     """Write Dagster's settings where they are missing or others."""
     folder.mkdir(parents=True, exist_ok=True)
-    settings = (PROJECT / "dagster.yaml").read_text() + _compute_log_settings(environment)
+    settings = dagster_settings(environment)
     file = folder / "dagster.yaml"
     if not file.exists() or file.read_text() != settings:
         new = file.with_suffix(f".{os.getpid()}")
@@ -223,4 +247,12 @@ def _make_dagster_tables(stack: Stack) -> None:
         with dagster_variables(stack), DagsterInstance.from_config(str(stack.dagster_home)) as instance:
             if has_tables:
                 instance.upgrade()
+            _limit_heavy_runs(instance)
     made_by.write_text(ours)
+
+
+def _limit_heavy_runs(instance: DagsterInstance) -> None:
+    """Give the pool of runs that use several cores its first limit; one that somebody has set stays."""
+    limits = {pool.name: pool for pool in instance.event_log_storage.get_pool_limits()}
+    if CPU_HEAVY not in limits or limits[CPU_HEAVY].from_default:
+        instance.event_log_storage.set_concurrency_slots(CPU_HEAVY, max(1, (os.cpu_count() or 2) // 2))

@@ -16,12 +16,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from genomics_assets.commands.children import Child, stop_all
-from genomics_assets.commands.stack import PROJECT, Stack, drop_examples, start_stack
+from genomics_assets.commands.stack import PROJECT, Stack, dagster_variables, drop_examples, start_stack
 from resources.embedded.supervisor import cut_log
 from resources.environment import Environment
 
 _HOST = "127.0.0.1"
 _READY_SECONDS = 180.0
+_SET_BACK_SECONDS = 5.0
+_LONGEST_LOOK_SECONDS = 60.0
 _LOCATIONS = """{workspaceOrError {__typename ... on Workspace {locationEntries {name locationOrLoadError {
 __typename ... on PythonError {message}}}} ... on PythonError {message}}}"""
 
@@ -53,8 +55,10 @@ def up(environment: Environment, port: int) -> int:
             _say(f"UI      http://{_HOST}:{port}")
             _say(f"inbox   {environment.inbox}" + (f"   ({copied} examples dropped)" if copied else ""))
             _say("Ctrl-C stops everything.")
+            clock = _ClockWatch(stack)
             while True:
                 _check_children(children)
+                clock.look()
                 for child in children:
                     cut_log(child.log)
                 time.sleep(0.5)
@@ -65,6 +69,33 @@ def up(environment: Environment, port: int) -> int:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             stop_all(children)
+
+
+class _ClockWatch:
+    """Keeps sensors looking after the clock was set back. Dagster is not loaded before that."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self._ahead = time.time() - time.monotonic()
+        self._again_at: float | None = None
+
+    def look(self) -> None:
+        before, self._ahead = self._ahead, time.time() - time.monotonic()
+        now = time.monotonic()
+        if self._ahead < before - _SET_BACK_SECONDS:
+            # A look that began before may end after, and write down its time: once more, later.
+            self._again_at = now + _LONGEST_LOOK_SECONDS
+        elif self._again_at is None or now < self._again_at:
+            return
+        else:
+            self._again_at = None
+        from dagster import DagsterInstance
+
+        from sensors.clock import forget_looks_to_come
+
+        with dagster_variables(self._stack), DagsterInstance.get() as instance:
+            if names := forget_looks_to_come(instance):
+                _say(f"the clock was set back; these sensors look again: {', '.join(names)}")
 
 
 def _start_dagster(stack: Stack, port: int) -> list[Child]:

@@ -24,7 +24,6 @@ def definitions() -> "dg.Definitions":
     run_gwas = dg.define_asset_job(
         "run_gwas",
         selection=dg.AssetSelection.groups("gwas"),
-        partitions_def=gwas_partitions,
         tags=run_size("large"),
         description="Takes one dropped dataset through quality control and association.",
     )

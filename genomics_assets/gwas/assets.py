@@ -14,6 +14,8 @@ from typing import Any
 import dagster as dg
 
 from genomics_assets.gwas.partitions import GWAS_DROPS, gwas_partitions
+from genomics_assets.pools import CPU_HEAVY, MONGO_WRITE
+from resources.compute_pool import ComputePool
 from resources.gwas_store import (
     MOST_ACTIVE_JOBS,
     SAMPLE_JOIN,
@@ -56,7 +58,7 @@ def gwas_asset(
     return decorator
 
 
-@gwas_asset("gwas_datasets", kinds={"mongodb", "parquet"})
+@gwas_asset("gwas_datasets", kinds={"mongodb", "parquet"}, pool=MONGO_WRITE)
 def gwas_datasets(
     context: dg.AssetExecutionContext, inbox: InboxResource, gwas: GwasStore
 ) -> dg.MaterializeResult[None]:
@@ -171,6 +173,7 @@ def quality_control(context: dg.AssetExecutionContext, gwas: GwasStore) -> dg.Ma
 @gwas_asset(
     "gwas_results",
     kinds={"mongodb", "parquet"},
+    pool=CPU_HEAVY,
     # Dagster repeats a step that was cancelled where there is a policy; a cancelled scan must stay cancelled.
     retries=None,
     deps=[sample_join, quality_control],
@@ -185,7 +188,9 @@ def quality_control(context: dg.AssetExecutionContext, gwas: GwasStore) -> dg.Ma
         ),
     ],
 )
-def gwas_results(context: dg.AssetExecutionContext, gwas: GwasStore) -> dg.MaterializeResult:  # type: ignore[type-arg]
+def gwas_results(
+    context: dg.AssetExecutionContext, gwas: GwasStore, compute: ComputePool
+) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Associations of every variant with every phenotype: a table, lead loci, plots, and a document for each job.
 
     Each phenotype is a job of its own; one that cannot be tested fails with its reason, and the others are tested.
@@ -197,7 +202,11 @@ def gwas_results(context: dg.AssetExecutionContext, gwas: GwasStore) -> dg.Mater
     metadata: dict[str, Any] = {}
     problems: list[str] = []
     scans: list[tuple[int, int, float]] = []
-    with gwas.cohort(place) as cohort, TemporaryDirectory(prefix="gwas-") as folder:
+    with (
+        gwas.cohort(place) as cohort,
+        compute.blocks() as blocks,
+        TemporaryDirectory(prefix="gwas-") as folder,
+    ):
         quality = gwas.quality(place)
         for first in range(0, len(cohort.phenotypes), MOST_ACTIVE_JOBS):
             phenotypes = cohort.phenotypes[first : first + MOST_ACTIVE_JOBS]
@@ -214,7 +223,7 @@ def gwas_results(context: dg.AssetExecutionContext, gwas: GwasStore) -> dg.Mater
                     for job in running:
                         job.progress(done, "testing")
 
-                for scanned in scan.run(Path(folder) / str(first), progress):
+                for scanned in scan.run(Path(folder) / str(first), progress, blocks):
                     name = scanned.trait.name
                     manhattan, qq = scan.write_extras(scanned, datetime.now(UTC).date().isoformat())
                     kept = gwas.keep_result(jobs[name], place, scanned)

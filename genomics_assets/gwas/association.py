@@ -7,9 +7,7 @@ everybody counts 0 or 1.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
@@ -18,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from genomics_assets.blocks import BlockMap, in_threads
 from genomics_assets.gwas.dataset import MALE, GenotypeDataset, haploid_in
 from genomics_assets.gwas.genotype_matrix import (
     Bools,
@@ -227,7 +226,10 @@ class Analysis:
 
 
 def associate(
-    cohort: GenotypeDataset, analysis: Analysis, progress: Progress | None = None
+    cohort: GenotypeDataset,
+    analysis: Analysis,
+    progress: Progress | None = None,
+    blocks: BlockMap = in_threads,
 ) -> Iterator[dict[str, pa.RecordBatch]]:
     """Test every variant that passed quality control against every trait, in one pass over the genotypes.
 
@@ -235,15 +237,17 @@ def associate(
         cohort: the genotypes.
         analysis: what is to be tested.
         progress: is told after each block how many variants are done and how many there are.
+        blocks: where blocks are tested; the results do not depend on it.
 
     Yields:
         For each block of variants a record batch of `association_schema` by trait, in file order.
     """
-    tests = _tests(cohort, analysis)
     total, done = int(analysis.variants.sum()), 0
     in_males, in_all = haploid_in(cohort.variants, cohort.build)
-    run = _Runner(cohort, analysis.variants, in_males, in_all, tests)
-    for start, found in _in_threads(run, cohort.matrix.variants, analysis.threads):
+    reader = _Reader(cohort, analysis.variants, in_males, in_all)
+    starts = range(0, cohort.matrix.variants, BLOCK)
+    tested = blocks(reader.read, _Tester(_tests(cohort, analysis)).run, starts, analysis.threads)
+    for start, found in zip(starts, tested, strict=True):
         chosen = analysis.variants[start : start + BLOCK]
         if found:
             yield _batches(cohort, start, chosen, found)
@@ -276,22 +280,32 @@ def _tests(cohort: GenotypeDataset, analysis: Analysis) -> list[Test]:
 
 
 @dataclass(frozen=True)
-class _Runner:
-    """Reads a block and has it tested; called from several threads."""
+class _Reader:
+    """Reads blocks; called from several threads."""
 
     cohort: GenotypeDataset
     variants: Bools
     in_males: Bools
     in_all: Bools
-    tests: Sequence[Test]
 
-    def __call__(self, start: int) -> dict[str, Found]:
+    def read(self, start: int) -> Block:
+        """The variants from `start` on that passed quality control, of the next `BLOCK`."""
         stop = min(start + BLOCK, self.cohort.matrix.variants)
         chosen = self.variants[start:stop]
-        if not chosen.any():
-            return {}
         rows = padded_rows(self.cohort.matrix.rows(start, stop)[chosen])
-        block = Block(rows, self.in_males[start:stop][chosen], self.in_all[start:stop][chosen])
+        return Block(rows, self.in_males[start:stop][chosen], self.in_all[start:stop][chosen])
+
+
+@dataclass(frozen=True)
+class _Tester:
+    """Has blocks tested; called from several threads, perhaps of other machines."""
+
+    tests: Sequence[Test]
+
+    def run(self, block: Block) -> dict[str, Found]:
+        """Results by trait; none for an empty block."""
+        if not len(block):
+            return {}
         return {
             name: found
             for test in self.tests
@@ -307,31 +321,6 @@ def padded_rows(rows: Bytes) -> Bytes:
     padded = np.zeros((len(rows), width), dtype=np.uint8)
     padded[:, : rows.shape[1]] = rows
     return padded
-
-
-def _in_threads(
-    run: Callable[[int], dict[str, Found]], variants: int, threads: int
-) -> Iterator[tuple[int, dict[str, Found]]]:
-    """Results of the blocks in order; a few blocks more than there are threads are under way at a time."""
-    starts = iter(range(0, variants, BLOCK))
-    if threads == 1:
-        for start in starts:
-            yield start, run(start)
-        return
-    with ThreadPoolExecutor(threads, thread_name_prefix="association") as pool:
-        waiting: deque[tuple[int, Future[dict[str, Found]]]] = deque()
-        try:
-            for start in starts:
-                waiting.append((start, pool.submit(run, start)))
-                if len(waiting) > 2 * threads:
-                    first, found = waiting.popleft()
-                    yield first, found.result()
-            while waiting:
-                first, found = waiting.popleft()
-                yield first, found.result()
-        finally:
-            for _, left in waiting:
-                left.cancel()
 
 
 def _batches(

@@ -1,12 +1,10 @@
 """Manhattan and QQ plots, as PNG bytes.
 
-Colours are those of Okabe and Ito (2008). The same table gives the same bytes: no date, no version and no setting of
-the user's matplotlib enters.
+Colours are those of Okabe and Ito (2008). The same table gives the same bytes.
 """
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from genomics_assets.figure import FAINT, GRID, INK, as_png, drawn, headline, plain, say_nothing
 from genomics_assets.gwas.summary import (
     GENOME_WIDE,
     SUGGESTIVE,
@@ -31,11 +30,9 @@ if TYPE_CHECKING:
     from matplotlib.transforms import Bbox
 
 _EVEN, _ODD, _LEAD, _BAND = "#0072B2", "#56B4E9", "#D55E00", "#D9E6F2"
-_INK, _FAINT, _GRID = "#222222", "#666666", "#E3E3E3"
-_COLOURS = (_INK, _FAINT, _GRID, _EVEN, _ODD, _LEAD, _BAND)
+_COLOURS = (INK, FAINT, GRID, _EVEN, _ODD, _LEAD, _BAND)
 _MOST_LABELS = 20
 _MOST_POINTS = 60_000
-_SHADES, _ALMOST_WHITE = 12, 235
 
 Floats = npt.NDArray[np.float64]
 
@@ -43,31 +40,31 @@ Floats = npt.NDArray[np.float64]
 def manhattan_picture(table: pa.Table, summary: AssociationSummary, title: str) -> bytes:
     """-log10 p along the genome, with the lead variants of the loci labelled; a PNG of 300 dots an inch."""
     strength = np.asarray(table["neg_log10_p"].to_numpy(), dtype=np.float64)
-    with _figure(10.0, 4.4, dpi=150) as (figure, axes):
-        _title(axes, title, _subtitle(summary))
+    with _figure(10.0, 4.4) as (figure, axes):
+        headline(axes, title, _subtitle(summary))
         place, ticks, labels, shade = _along_genome(table)
         if not np.isfinite(strength).any():
-            return _png(_say_nothing(figure, axes))
+            return as_png(say_nothing(figure, axes), _COLOURS)
         shown = _visible(strength)
         top = max(float(strength[np.isfinite(strength)].max()), -math.log10(GENOME_WIDE)) * 1.12 + 0.6
         for parity, colour in ((0, _EVEN), (1, _ODD)):
             rows = shown[shade[shown] % 2 == parity]
             axes.scatter(place[rows], strength[rows], s=5, color=colour, linewidths=0, rasterized=True)
         for limit, style in ((GENOME_WIDE, "-"), (SUGGESTIVE, ":")):
-            axes.axhline(-math.log10(limit), color=_FAINT, linewidth=0.8, linestyle=style, zorder=1)
+            axes.axhline(-math.log10(limit), color=FAINT, linewidth=0.8, linestyle=style, zorder=1)
         leads = [lead.row for lead in summary.leads]
         if leads:
             axes.scatter(place[leads], strength[leads], s=22, color=_LEAD, linewidths=0, zorder=4)
         axes.set_xlim(-0.01 * place.max(), 1.01 * place.max() + 1)
         axes.set_ylim(0, top)
         axes.set_xticks(ticks, labels)
-        axes.set_xlabel("chromosome", color=_FAINT)
-        axes.set_ylabel("−log₁₀ p", color=_FAINT)
+        axes.set_xlabel("chromosome", color=FAINT)
+        axes.set_ylabel("−log₁₀ p", color=FAINT)
         names = [row["rsid"] for row in summary.lead_rows(table)[:_MOST_LABELS]]
         _label(
             figure, axes, [(place[row], strength[row], name) for row, name in zip(leads, names, strict=False)]
         )
-        return _png(figure)
+        return as_png(figure, _COLOURS)
 
 
 def qq_picture(table: pa.Table, summary: AssociationSummary, title: str) -> bytes:
@@ -76,15 +73,15 @@ def qq_picture(table: pa.Table, summary: AssociationSummary, title: str) -> byte
 
     strength = np.asarray(table["neg_log10_p"].to_numpy(), dtype=np.float64)
     observed = np.sort(strength[np.isfinite(strength)])[::-1]
-    with _figure(4.8, 4.8, dpi=150) as (figure, axes):
+    with _figure(4.8, 4.8) as (figure, axes):
         told = (
             f"λ = {summary.inflation:.3f}, {summary.tested:,} variants"
             if summary.tested
             else "nothing was tested"
         )
-        _title(axes, title, told)
+        headline(axes, title, told)
         if not len(observed):
-            return _png(_say_nothing(figure, axes))
+            return as_png(say_nothing(figure, axes), _COLOURS)
         n = len(observed)
         rows = qq_rows(n, 4000)
         expected = expected_strengths(n)
@@ -93,13 +90,13 @@ def qq_picture(table: pa.Table, summary: AssociationSummary, title: str) -> byte
         low, high = (-np.log10(betaincinv(rank, n + 1 - rank, part)) for part in (0.975, 0.025))
         axes.fill_between(expected[rows], low, high, color=_BAND, linewidth=0, zorder=1)
         end = float(expected[0]) * 1.03
-        axes.plot([0, end], [0, end], color=_FAINT, linewidth=1, zorder=2)
+        axes.plot([0, end], [0, end], color=FAINT, linewidth=1, zorder=2)
         axes.scatter(expected[rows], observed[rows], s=9, color=_EVEN, linewidths=0, zorder=3)
         axes.set_xlim(0, end)
         axes.set_ylim(0, max(float(observed[0]), float(high[0])) * 1.05)
-        axes.set_xlabel("expected −log₁₀ p", color=_FAINT)
-        axes.set_ylabel("observed −log₁₀ p", color=_FAINT)
-        return _png(figure)
+        axes.set_xlabel("expected −log₁₀ p", color=FAINT)
+        axes.set_ylabel("observed −log₁₀ p", color=FAINT)
+        return as_png(figure, _COLOURS)
 
 
 def _subtitle(summary: AssociationSummary) -> str:
@@ -131,7 +128,7 @@ def _along_genome(table: pa.Table) -> tuple[Floats, list[float], list[str], npt.
 
 def _short(name: str) -> str:
     bare = name.removeprefix("chr")
-    return (bare if len(bare) <= 4 else f"{bare[:3]}…").replace("$", r"\$")
+    return plain(bare, 4)
 
 
 def _thinned_labels(ticks: Sequence[float], labels: Sequence[str], end: float) -> list[str]:
@@ -157,7 +154,7 @@ def _label(figure: Figure, axes: Axes, points: list[tuple[float, float, str]]) -
     from matplotlib.text import Text
 
     canvas = figure.canvas
-    assert isinstance(canvas, FigureCanvasAgg)  # noqa: S101 - `_figure` made it
+    assert isinstance(canvas, FigureCanvasAgg)  # noqa: S101 - `drawn` made it
     canvas.draw()  # type: ignore[no-untyped-call]
     renderer: Any = canvas.get_renderer()  # type: ignore[no-untyped-call]
     frame = axes.get_window_extent(renderer)
@@ -165,7 +162,7 @@ def _label(figure: Figure, axes: Axes, points: list[tuple[float, float, str]]) -
     # Highest first: a label that has to give way goes where there is room.
     for x, y, name in sorted(points, key=lambda point: -point[1]):
         for shift in _SHIFTS:
-            text = axes.annotate(name.replace("$", r"\$"), (x, y), shift, **_LABEL,
+            text = axes.annotate(plain(name), (x, y), shift, **_LABEL,
                                  arrowprops=None if shift == _SHIFTS[0] else _ARROW)  # fmt: skip
             text.update_positions(renderer)
             # The words alone: an arrow may cross what it likes.
@@ -178,69 +175,17 @@ def _label(figure: Figure, axes: Axes, points: list[tuple[float, float, str]]) -
 
 
 _LABEL: dict[str, Any] = {
-    "textcoords": "offset points", "fontsize": 8, "color": _INK, "ha": "center", "va": "bottom", "zorder": 5,
+    "textcoords": "offset points", "fontsize": 8, "color": INK, "ha": "center", "va": "bottom", "zorder": 5,
     "bbox": {"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.8},
 }  # fmt: skip
-_ARROW = {"arrowstyle": "-", "color": _FAINT, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 2}
+_ARROW = {"arrowstyle": "-", "color": FAINT, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 2}
 # Right above the point first, then further off.
 _SHIFTS = [(0, 4), *((x, y) for y in (6, 16, 26, 36) for x in (0, 24, -24, 48, -48))]
 
 
 @contextmanager
-def _figure(width: float, height: float, dpi: int) -> Iterator[tuple[Figure, Axes]]:
-    import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    # Asking for the backend's default would load pyplot and choose one.
-    settings = {name: mpl.rcParamsDefault[name] for name in mpl.rcParamsDefault if "backend" not in name}
-    with mpl.rc_context(settings | {"font.family": "DejaVu Sans", "font.size": 10}):
-        figure = Figure(figsize=(width, height), dpi=dpi, facecolor="white")
-        figure.set_layout_engine("constrained", w_pad=0.1, h_pad=0.12)
-        FigureCanvasAgg(figure)
-        axes = figure.add_subplot()
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.spines[["bottom", "left"]].set_color(_FAINT)
-        axes.tick_params(colors=_INK, length=0)
-        axes.grid(axis="y", color=_GRID, linewidth=0.6)
-        axes.set_axisbelow(True)
+def _figure(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
+    """Both axes of these plots are measures, so both have a line; dots are many and small."""
+    with drawn(width, height, dpi=150) as (figure, axes):
+        axes.spines["left"].set(visible=True, color=FAINT)
         yield figure, axes
-
-
-def _title(axes: Axes, title: str, subtitle: str) -> None:
-    axes.set_title(title.replace("$", r"\$"), loc="left", fontsize=13, fontweight="bold", color=_INK, pad=26)
-    axes.annotate(
-        subtitle, (0, 1), (0, 9), xycoords="axes fraction", textcoords="offset points", color=_FAINT
-    )
-
-
-def _say_nothing(figure: Figure, axes: Axes) -> Figure:
-    axes.grid(visible=False)
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.text(0.5, 0.5, "nothing to show", transform=axes.transAxes, ha="center", color=_FAINT, fontsize=12)
-    return figure
-
-
-def _png(figure: Figure) -> bytes:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from PIL import Image
-
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()  # type: ignore[no-untyped-call]
-    rgba = canvas.buffer_rgba()  # type: ignore[no-untyped-call]
-    pixels = Image.frombuffer("RGBA", canvas.get_width_height(), rgba).convert("RGB")
-    # A palette of our own: one made from the picture loses the few dots of a colour that matter most.
-    palette = Image.new("P", (1, 1))
-    palette.putpalette([255] * 3 + [part for colour in _COLOURS for part in _shades(colour)])
-    png = io.BytesIO()
-    pixels.quantize(palette=palette, dither=Image.Dither.NONE).save(png, "PNG", optimize=True)
-    return png.getvalue()
-
-
-def _shades(colour: str) -> list[int]:
-    """A colour and its way to white, as red, green and blue: what softened edges are made of."""
-    rgb = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
-    shades = [[round(255 - (255 - part) * step / _SHADES) for part in rgb] for step in range(_SHADES, 0, -1)]
-    # What is almost white would be taken for white.
-    return [part for shade in shades if min(shade) < _ALMOST_WHITE for part in shade]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from genomics_assets.blocks import BlockMap, in_threads
 from genomics_assets.gwas.association import Analysis, associate, association_schema
 from genomics_assets.gwas.dataset import chromosome_number
 from genomics_assets.gwas.genotype_matrix import Bools, Floats
@@ -131,12 +132,15 @@ class Scan:
     analysis: Analysis
     covariate_names: tuple[str, ...]
 
-    def run(self, folder: Path, progress: Callable[[float], None]) -> list[Scanned]:
+    def run(
+        self, folder: Path, progress: Callable[[float], None], blocks: BlockMap = in_threads
+    ) -> list[Scanned]:
         """Test all traits in one pass, each into a folder of its own below `folder`.
 
         Args:
             folder: gets `<number>/associations.parquet` for the traits in their order.
             progress: is told the fraction that is done.
+            blocks: where blocks of variants are tested.
         """
         import pyarrow.parquet as pq
 
@@ -150,7 +154,7 @@ class Scan:
                 writers[name] = stack.enter_context(
                     pq.ParquetWriter(path, association_schema(), compression="zstd")
                 )
-            for batches in self._batches(progress):
+            for batches in self._batches(progress, blocks):
                 for name, batch in batches.items():
                     writers[name].write_batch(batch, row_group_size=1 << 17)
         seconds = (time.perf_counter() - started) / len(names), (time.process_time() - cpu) / len(names)
@@ -158,13 +162,20 @@ class Scan:
             self._scanned(trait, kind, paths[trait.name], *seconds) for trait, kind in self.analysis.traits
         ]
 
-    def _batches(self, progress: Callable[[float], None]) -> Iterator[dict[str, pa.RecordBatch]]:
+    def _batches(
+        self, progress: Callable[[float], None], blocks: BlockMap
+    ) -> Iterator[dict[str, pa.RecordBatch]]:
         if self.cohort.settings.parameters.engine == "plink2":
             from genomics_assets.gwas.plink2_engine import associate_with_plink2
 
             return associate_with_plink2(self.cohort.dataset, self.analysis)
         return gathered(
-            associate(self.cohort.dataset, self.analysis, lambda done, total: progress(done / max(total, 1)))
+            associate(
+                self.cohort.dataset,
+                self.analysis,
+                lambda done, total: progress(done / max(total, 1)),
+                blocks,
+            )
         )
 
     def _scanned(self, trait: Trait, kind: AnalysisType, path: Path, wall: float, cpu: float) -> Scanned:

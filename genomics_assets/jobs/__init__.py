@@ -25,7 +25,6 @@ def definitions() -> "dg.Definitions":
     migrate_comsa_jobs = dg.define_asset_job(
         "migrate_comsa_jobs",
         selection=dg.AssetSelection.groups("jobs"),
-        partitions_def=legacy_partitions,
         description="Takes the jobs of a dropped file-based tree over into the COMSA ledger.",
     )
     return dg.Definitions(

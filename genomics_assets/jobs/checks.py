@@ -40,10 +40,12 @@ def every_job_taken(comsa_legacy_jobs: pa.Table) -> dg.AssetCheckResult:
     """Nothing was left behind: no broken job, no file without its job, no output that a job names and lacks."""
     from genomics_assets.jobs.legacy_report import not_taken, reports_of
 
-    left = not_taken(reports_of(comsa_legacy_jobs))
+    reports = reports_of(comsa_legacy_jobs)
+    left = not_taken(reports)
     return dg.AssetCheckResult(
         passed=not left,
         severity=dg.AssetCheckSeverity.WARN,
+        description=f"{len(left):,} of {len(reports):,} files were left behind; the report says why",
         metadata={
             "not_taken": len(left),
             "first": dg.MetadataValue.json([f"{r.path}: {r.outcome}, {r.reason}" for r in left[:20]]),

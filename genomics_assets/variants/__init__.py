@@ -25,7 +25,6 @@ def definitions() -> "dg.Definitions":
     load_vcf = dg.define_asset_job(
         "load_vcf",
         selection=dg.AssetSelection.assets(*assets) - dg.AssetSelection.assets(full_indexes),
-        partitions_def=vcf_partitions,
         tags=run_size("standard"),
         description="Takes one dropped VCF or BCF file through the whole variant warehouse.",
     )

@@ -13,6 +13,7 @@ import dagster as dg
 import pyarrow as pa
 from pydantic import Field
 
+from genomics_assets.pools import POSTGRES_WRITE
 from genomics_assets.variants.load import VariantLoad
 from genomics_assets.variants.partitions import VCF_DROPS, vcf_partitions
 from resources.environment import Environment
@@ -36,6 +37,7 @@ def variant_asset(**settings: Any) -> Callable[[Callable[..., Any]], dg.AssetsDe
         retry_policy=RETRIES,
         backfill_policy=ONE_FILE_A_RUN,
         code_version="1",
+        pool=POSTGRES_WRITE,
         **settings,
     )
     return decorator

@@ -3,6 +3,8 @@
 ERROR means that numbers contradict each other, WARN that they are unusual for what they claim to be.
 """
 
+from collections.abc import Callable, Iterable
+
 import dagster as dg
 
 from genomics_assets.variants.alleles import ReferenceFasta
@@ -73,15 +75,23 @@ def reference_matches(
     context: dg.AssetCheckExecutionContext, warehouse: VariantWarehouse
 ) -> dg.AssetCheckResult:
     """REF equals the reference FASTA at its place, for up to 10,000 rows, where a FASTA is configured."""
+    return agreement_with_reference(
+        lambda: warehouse.reference_alleles(
+            warehouse.expect_load(context.partition_key).load_id, at_most=10_000
+        )
+    )
+
+
+def agreement_with_reference(
+    alleles: Callable[[], Iterable[tuple[str, int, str]]],
+) -> dg.AssetCheckResult:
+    """How (chrom, 1-based pos, ref) agree with the reference FASTA; they are asked for where one is configured."""
     fasta = Environment.from_environ().reference_fasta
     if fasta is None:
         return dg.AssetCheckResult(
             passed=True, description="GENOMICS_REFERENCE_FASTA is not set: nothing to compare with"
         )
-    alleles = warehouse.reference_alleles(
-        warehouse.expect_load(context.partition_key).load_id, at_most=10_000
-    )
-    agreement = compare_with_reference(alleles, ReferenceFasta(fasta))
+    agreement = compare_with_reference(alleles(), ReferenceFasta(fasta))
     return dg.AssetCheckResult(
         passed=not agreement.different,
         severity=dg.AssetCheckSeverity.WARN,

@@ -21,7 +21,9 @@ ContainerKind = Literal["plain", "gzip", "bgzf", "bcf"]
 _Compression = Literal["plain", "gzip", "bgzf"]
 
 CHUNK_BYTES = 1 << 20
-LONGEST_LINE = 1 << 30
+# A million samples with five values each make a line of 30 MB; an endless one is an attack or a mistake.
+LONGEST_LINE = 1 << 27
+_LARGEST_BLOCK = 1 << 16
 BGZF_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
 _GZIP_MAGIC = b"\x1f\x8b"
 _BCF_MAGIC = b"BCF\x02"
@@ -275,6 +277,9 @@ def _bgzf_blocks(file: BinaryIO) -> Iterator[bytes]:
             )
         expected_crc = int.from_bytes(body[-8:-4], "little")
         expected_size = int.from_bytes(body[-4:], "little")
+        if expected_size > _LARGEST_BLOCK:
+            # The size is what a damaged or hostile file says; memory for it is taken before it is known to be true.
+            raise _damaged(offset)
         try:
             block = deflate.decompress(body[:-_TRAILER], wbits=-15, bufsize=max(expected_size, 1))
         except deflate.error as error:
@@ -343,7 +348,9 @@ def _whole_lines(pieces: Iterator[bytes], size: int) -> Iterator[bytes]:
         length += len(piece)
         if length < size or b"\n" not in piece:
             if length > LONGEST_LINE:
-                raise InputError("a line of over 1 GiB", remedy="check that this file is a VCF")
+                raise InputError(
+                    f"a line of over {LONGEST_LINE >> 20} MiB", remedy="check that this file is a VCF"
+                )
             continue
         text = b"".join(held)
         end = text.rfind(b"\n") + 1

@@ -18,6 +18,8 @@ from genomics_assets.variants.info import FieldDefinition
 
 COLUMNS = ("#CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO")
 LONGEST_SAMPLE_NAME = 255
+# A header with a million contigs has 60 MB.
+LONGEST_HEADER = 1 << 27
 
 # Lengths that tell the assemblies apart: chromosome 1, 2 and X, without `chr`.
 _ASSEMBLY_LENGTHS = {
@@ -86,8 +88,15 @@ def parse_header(lines: Iterable[bytes]) -> VcfHeader:
     ('VCFv4.2', (), 2)
     """
     meta: list[str] = []
-    number = 0
+    number = size = 0
     for number, line in enumerate(lines, 1):
+        size += len(line)
+        if size > LONGEST_HEADER:
+            raise InputError(
+                f"a header of over {LONGEST_HEADER >> 20} MiB",
+                remedy="check that this file is a VCF",
+                line=number,
+            )
         text = _decode(line)
         if number == 1:
             _check_first_line(text)

@@ -1,21 +1,18 @@
 """Pictures of a load, as PNG bytes small enough for the event log.
 
-Colours are those of Okabe and Ito (2008), told apart by colour-blind readers too. The same counts give the
-same bytes: no date, no version and no setting of the user's matplotlib enters.
+Colours are those of Okabe and Ito (2008), told apart by colour-blind readers too. The same counts give the same bytes.
 """
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from genomics_assets.figure import FAINT, INK, as_png, drawn, headline, plain, say_nothing
 from genomics_assets.variants.summary import FREQUENCY_EDGES, LoadSummary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 COLOURS = {
     "snp": "#0072B2",
@@ -27,9 +24,6 @@ COLOURS = {
     "non_ref": "#8C8C8C",
 }
 _UNKNOWN_TYPE = "#4D4D4D"
-_INK, _FAINT, _GRID = "#222222", "#666666", "#E3E3E3"
-# Enough for every flat colour and its softened edges, and a third of the bytes of full colour.
-_PALETTE_SIZE = 64
 _LONGEST_LABEL = 14
 
 
@@ -87,7 +81,7 @@ def frequency_picture(summary: LoadSummary) -> bytes:
             return as_png(say_nothing(figure, axes))
         axes.set_yscale("log")
         bars = axes.bar(range(len(counts)), counts, width=0.86, color=COLOURS["snp"])
-        labels = axes.bar_label(bars, [f"{n:,}" if n else "" for n in counts], padding=3, color=_FAINT)
+        labels = axes.bar_label(bars, [f"{n:,}" if n else "" for n in counts], padding=3, color=FAINT)
         for label in labels:
             label.set(fontsize=8.5, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8})
         edges = [place - 0.5 for place in range(len(FREQUENCY_EDGES))]
@@ -95,40 +89,10 @@ def frequency_picture(summary: LoadSummary) -> bytes:
         axes.set_xlim(-0.6, len(counts) - 0.4)
         # A bar of one stands on the axis too; the top leaves room for its number.
         axes.set_ylim(0.7, max(10, max(counts) ** 1.08 * 2))
-        axes.set_xlabel("frequency of the alternate allele", color=_FAINT, labelpad=6)
+        axes.set_xlabel("frequency of the alternate allele", color=FAINT, labelpad=6)
         _count_axis(axes, max(counts))
-        axes.set_ylabel("variants (log scale)", color=_FAINT)
+        axes.set_ylabel("variants (log scale)", color=FAINT)
         return as_png(figure)
-
-
-@contextmanager
-def drawn(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
-    """A figure of so many inches with one pair of axes, in the style of all pictures."""
-    import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    # Asking for the backend's default would load pyplot and choose one.
-    settings = {name: mpl.rcParamsDefault[name] for name in mpl.rcParamsDefault if "backend" not in name}
-    with mpl.rc_context(settings | {"font.family": "DejaVu Sans", "font.size": 10}):
-        figure = Figure(figsize=(width, height), dpi=100, facecolor="white")
-        figure.set_layout_engine("constrained", w_pad=0.1, h_pad=0.12)
-        FigureCanvasAgg(figure)
-        axes = figure.add_subplot()
-        axes.spines[["top", "right", "left"]].set_visible(False)
-        axes.spines["bottom"].set_color(_FAINT)
-        axes.tick_params(colors=_INK, length=0)
-        axes.grid(axis="y", color=_GRID, linewidth=0.8)
-        axes.set_axisbelow(True)
-        yield figure, axes
-
-
-def headline(axes: Axes, title: str, subtitle: str) -> None:
-    """Write the title, and what it counts below it."""
-    axes.set_title(title, loc="left", fontsize=13, fontweight="bold", color=_INK, pad=26)
-    axes.annotate(
-        subtitle, (0, 1), (0, 9), xycoords="axes fraction", textcoords="offset points", color=_FAINT
-    )
 
 
 def _count_axis(axes: Axes, most: int) -> None:
@@ -139,7 +103,7 @@ def _count_axis(axes: Axes, most: int) -> None:
     else:
         axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda count, _: f"{count:,.0f}"))
-    axes.set_ylabel("variants", color=_FAINT)
+    axes.set_ylabel("variants", color=FAINT)
 
 
 def _legend(axes: Axes, types: int) -> None:
@@ -159,7 +123,7 @@ def _legend(axes: Axes, types: int) -> None:
         handleheight=0.9,
         columnspacing=1.2,
         handletextpad=0.5,
-        labelcolor=_INK,
+        labelcolor=INK,
         borderaxespad=0.2,
     )
 
@@ -171,33 +135,9 @@ def _dwarfs_the_rest(counts: Mapping[str, Mapping[str, int]]) -> bool:
     return other > 2 * max(heights.values(), default=other)
 
 
-def say_nothing(figure: Figure, axes: Axes) -> Figure:
-    """Draw that there is nothing to draw."""
-    axes.grid(visible=False)
-    axes.spines["bottom"].set_visible(False)
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.text(0.5, 0.5, "nothing to show", transform=axes.transAxes, ha="center", color=_FAINT, fontsize=12)
-    return figure
-
-
 def _label(chrom: str) -> str:
     """A chromosome's name as an axis has room for it, free of signs that matplotlib reads as formulae."""
     bare = chrom.removeprefix("chr") if len(chrom) <= 5 else chrom
     # Contigs of one assembly differ at the end of their names.
     short = bare if len(bare) <= _LONGEST_LABEL else f"{bare[:5]}…{bare[6 - _LONGEST_LABEL :]}"
-    return short.replace("$", r"\$")
-
-
-def as_png(figure: Figure) -> bytes:
-    """The figure as a PNG of few colours."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from PIL import Image
-
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()  # type: ignore[no-untyped-call]
-    rgba = canvas.buffer_rgba()  # type: ignore[no-untyped-call]
-    pixels = Image.frombuffer("RGBA", canvas.get_width_height(), rgba).convert("RGB")
-    png = io.BytesIO()
-    pixels.quantize(_PALETTE_SIZE, dither=Image.Dither.NONE).save(png, "PNG", optimize=True)
-    return png.getvalue()
+    return plain(short)

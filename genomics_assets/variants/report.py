@@ -5,8 +5,10 @@ Nothing here names a person: sample names never reach the event log.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
+
+from genomics_assets.markdown import markdown_table
 
 if TYPE_CHECKING:
     from genomics_assets.variants.header import VcfHeader
@@ -88,18 +90,6 @@ def index_table(indexes: Iterable[tuple[str, int, float, int]]) -> str:
             for name, places, seconds, size in indexes
         ],
     )
-
-
-def markdown_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    r"""A Markdown table.
-
-    >>> print(markdown_table(["a", "b"], [("1", "x|y")]))
-    | a | b |
-    | --- | --- |
-    | 1 | x\|y |
-    """
-    lines = [titles, ["---"] * len(titles), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def counts(numbers: Mapping[str, int]) -> str:

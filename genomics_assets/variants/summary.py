@@ -16,7 +16,7 @@ from uuid import UUID
 import numpy as np
 import numpy.typing as npt
 
-from genomics_assets.variants.report import markdown_table
+from genomics_assets.markdown import markdown_table
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -33,7 +33,6 @@ def definitions() -> "dg.Definitions":
     code_batch = dg.define_asset_job(
         "code_va_batch",
         selection=dg.AssetSelection.assets(cause_of_death, csmf, algorithm_agreement, calibrated_csmf),
-        partitions_def=va_partitions,
         tags=run_size("large"),
         description="Takes one dropped batch of verbal autopsies to causes of death and calibrated fractions.",
     )

@@ -14,12 +14,13 @@ import dagster as dg
 import pyarrow as pa
 from pydantic import Field
 
+from genomics_assets.pools import CPU_HEAVY
 from genomics_assets.verbal_autopsy.batch_job import batch_at_work, for_the_dropper, settings_of
 from genomics_assets.verbal_autopsy.partitions import va_partitions
 from resources.environment import Environment
 from resources.inbox import InboxResource
 from resources.jobs import ComsaJobs
-from resources.preview import markdown_table
+from resources.preview import picture, preview_table
 
 OWNERS = ["team:verbal-autopsy"]
 GROUP = "verbal_autopsy"
@@ -96,7 +97,7 @@ def misclassification_matrices() -> dg.MaterializeResult[None]:
 # -- one batch -----------------------------------------------------------------------------------------------------------
 
 
-@batch_asset(kinds={"parquet"}, deps=[probbase], metadata={"preview": False})
+@batch_asset(kinds={"parquet"}, deps=[probbase], metadata={"preview": False}, pool=CPU_HEAVY)
 def cause_of_death(
     context: dg.AssetExecutionContext, inbox: InboxResource, comsa_jobs: ComsaJobs
 ) -> pa.Table:
@@ -132,7 +133,7 @@ def cause_of_death(
             "records": assignment.records,
             "rejected": assignment.rejected,
             "rejects": dg.MetadataValue.md(
-                markdown_table(assignment.rejects, ["reason", "count", "meaning", "lines"], cell=80)
+                preview_table(assignment.rejects, ["reason", "count", "meaning", "lines"], cell=80)
             ),
             "algorithms": ", ".join(settings.algorithms),
             "age_group": settings.age_group,
@@ -164,7 +165,7 @@ def csmf(
             batch.job.result = assignment_result(assignment.assigned, {"causes": "causes.csv"})
     if batch.settings.calibrates:
         rows = mapping_rows(assignment, batch.settings.age_group)
-        context.add_output_metadata({"mapping": dg.MetadataValue.md(markdown_table(rows, list(rows[0])))})
+        context.add_output_metadata({"mapping": dg.MetadataValue.md(preview_table(rows, list(rows[0])))})
     return table
 
 
@@ -182,7 +183,9 @@ def algorithm_agreement(
             yield dg.Output(agreement_table(Assignment.from_table(cause_of_death), settings.age_group))
 
 
-@batch_asset(kinds={"parquet"}, deps=[csmf, misclassification_matrices], output_required=False)
+@batch_asset(
+    kinds={"parquet"}, deps=[csmf, misclassification_matrices], output_required=False, pool=CPU_HEAVY
+)
 def calibrated_csmf(
     context: dg.AssetExecutionContext, cause_of_death: pa.Table, inbox: InboxResource, comsa_jobs: ComsaJobs
 ) -> Iterator[dg.Output[pa.Table]]:
@@ -236,7 +239,7 @@ class Countries(dg.Config):
     countries: list[str] = Field(default=[], description="Countries by name; none: all that have matrices.")
 
 
-@batch_asset(kinds={"parquet"}, deps=[misclassification_matrices])
+@batch_asset(kinds={"parquet"}, deps=[misclassification_matrices], pool=CPU_HEAVY)
 def country_sensitivity(
     context: dg.AssetExecutionContext, config: Countries, cause_of_death: pa.Table, inbox: InboxResource
 ) -> pa.Table:
@@ -253,13 +256,6 @@ def country_sensitivity(
         matrices = find_matrices(Environment.from_environ().va_reference)
         countries = config.countries or matrices.countries
         return sensitivity_table(Assignment.from_table(cause_of_death), settings, matrices, countries)
-
-
-def picture(png: bytes, title: str) -> dg.MetadataValue:
-    """A PNG that the UI shows."""
-    from base64 import b64encode
-
-    return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{b64encode(png).decode()})")
 
 
 assets = [

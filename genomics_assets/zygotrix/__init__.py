@@ -32,7 +32,6 @@ def definitions() -> "dg.Definitions":
         export.collection: dg.define_asset_job(
             f"load_{export.collection}",
             selection=loaded[export.collection],
-            partitions_def=export.partitions,
             description=f"Takes one dropped export into the collection {export.collection}.",
         )
         for export in EXPORTS

@@ -13,6 +13,7 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
+from genomics_assets.pools import MONGO_WRITE
 from genomics_assets.zygotrix.integrity import RULES, by_kind, findings_table
 from genomics_assets.zygotrix.partitions import CONVERSATIONS, COURSES, ENROLLMENTS, TRAITS, USERS, Export
 from genomics_assets.zygotrix.report import counts, drift_table, findings_summary, rejects_table
@@ -33,6 +34,7 @@ def store_asset(**settings: Any) -> Callable[[Callable[..., Any]], dg.AssetsDefi
         owners=OWNERS,
         retry_policy=RETRIES,
         code_version="1",
+        pool=MONGO_WRITE,
         **settings,
     )
     return decorator

@@ -406,7 +406,10 @@ class JobParameters(Part):
     maf_threshold: Annotated[float, Field(ge=0, le=0.5)] | None = None
     num_threads: Annotated[int, Field(ge=1)] | None = None
     max_missing: Share | None = addition()
+    max_sample_missing: Share | None = addition()
     hwe_threshold: Share | None = addition()
+    heterozygosity_deviations: Annotated[float, Field(ge=0)] | None = addition()
+    principal_components: Count | None = addition()
     missing: Literal["complete", "mean"] | None = addition()
     engine: Literal["native", "plink2"] | None = addition()
     significance_threshold: Share | None = addition()
@@ -433,7 +436,9 @@ class GwasJob(Document):
     completed_at: Moment | None = None
     error: str | None = None
     result_id: Identifier | None = None
-    progress: Annotated[float, Field(ge=0, le=100)] | None = addition()
+    error_kind: str | None = addition(description="Why the job ended, as one word; see `jobs.endings`.")
+    progress: Annotated[float, Field(ge=0, le=100)] | None = addition(description="In per cent.")
+    phase: str | None = addition()
     phenotype_column: str | None = addition()
     covariates: list[str] | None = addition()
     snps_tested: Count | None = addition()
@@ -441,6 +446,11 @@ class GwasJob(Document):
     wall_seconds: Annotated[float, Field(ge=0)] | None = addition()
     cpu_seconds: Annotated[float, Field(ge=0)] | None = addition()
     run_id: str | None = addition()
+    run_key: str | None = addition(description="What the run was asked for; attempts at it share it.")
+    partition_key: str | None = addition()
+    attempt: Annotated[int, Field(ge=1)] | None = addition()
+    rerun_of: Identifier | None = addition(description="The attempt before.")
+    worker: str | None = addition(description="Host and process that works, or worked, on the job.")
     heartbeat_at: Moment | None = addition()
 
     @classmethod

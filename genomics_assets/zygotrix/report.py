@@ -55,6 +55,6 @@ def counts(numbers: Mapping[str, int]) -> str:
 
 
 def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    from resources.preview import markdown_table
+    from resources.preview import preview_table
 
-    return markdown_table([dict(zip(titles, row, strict=True)) for row in rows], titles, cell=300)
+    return preview_table([dict(zip(titles, row, strict=True)) for row in rows], titles, cell=300)

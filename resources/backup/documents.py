@@ -10,7 +10,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from resources.backup.manifest import BackupError, CollectionPart, hashed_file
-from resources.mongo import MongoResource, without_password
+from resources.environment import masked
+from resources.mongo import MongoResource
 from resources.object_store import ObjectStoreResource
 from resources.zygotrix_store import ZygotrixStore
 
@@ -77,7 +78,7 @@ def check_no_documents(mongo: MongoResource) -> None:
     for name in sorted(database.list_collection_names()):
         if not name.startswith("system.") and database[name].find_one({}, {"_id": 1}) is not None:
             raise BackupError(
-                f"the collection {name!r} at {without_password(_address(mongo))} holds documents already. Remedy: restore "
+                f"the collection {name!r} at {masked(_address(mongo))} holds documents already. Remedy: restore "
                 "into an empty database: set GENOMICS_HOME to a new folder, or GENOMICS_MONGO_URL to a new database."
             )
 

@@ -38,6 +38,9 @@ maintenance_work_mem = 256MB
 max_wal_size = 4GB
 # A load writes some hundred MB of log: files that are there already need neither zeros nor a sync.
 min_wal_size = 1GB
+# Nobody replicates an embedded server: rows of a table that is new in its transaction go to the table alone.
+wal_level = minimal
+max_wal_senders = 0
 jit = off
 timezone = 'UTC'
 log_timezone = 'UTC'

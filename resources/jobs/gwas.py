@@ -48,7 +48,10 @@ class GwasRequest(JobRequest):
 
 
 class GwasCollection:
-    """`gwas_jobs`; fields beside the seed's are those that the tables of jobs have too."""
+    """`gwas_jobs`: documents as `genomics_assets.zygotrix.models.GwasJob` describes them.
+
+    Progress is in per cent and `error` is text, as the Zygotrix application reads them.
+    """
 
     name = "gwas"
     words = GWAS_WORDS
@@ -69,12 +72,13 @@ class GwasCollection:
         from pymongo.errors import DuplicateKeyError
 
         document = {
-            **request.columns(),
+            **{name: value for name, value in request.columns().items() if value is not None},
             "status": self.words.pending,
             "created_at": _now(),
             "started_at": None,
             "completed_at": None,
             "error": None,
+            "error_kind": None,
             "result_id": None,
             "progress": 0.0,
             "phase": None,
@@ -113,7 +117,8 @@ class GwasCollection:
         self, connection: "psycopg.Connection[Any]", job_id: Any, fraction: float | None, phase: str | None
     ) -> None:
         """How far a running job is; what is None stays as it is."""
-        noted = {name: v for name, v in (("progress", fraction), ("phase", phase)) if v is not None}
+        percent = None if fraction is None else 100 * fraction
+        noted = {name: v for name, v in (("progress", percent), ("phase", phase)) if v is not None}
         if noted and not self._update(job_id, {"$set": noted}, [JobState.RUNNING]):
             raise _closed_meanwhile(job_id)
 
@@ -139,9 +144,10 @@ class GwasCollection:
     def close(self, job_id: Any, closing: Closing, expected: Sequence[JobState]) -> bool:
         """Closes a job that is in one of the expected states; False where it is not."""
         if closing.ending is None:
-            values: dict[str, Any] = {"result_id": closing.result, "progress": 1.0}
+            values: dict[str, Any] = {"result_id": closing.result, "progress": 100.0}
         else:
-            values = {"error": closing.ending.to_json()}
+            ending = closing.ending.to_json()
+            values = {"error": ending["message"], "error_kind": ending["kind"]}
         return self._move(job_id, closing.state, values, expected, stamp="completed_at")
 
     def open_jobs(self) -> list[StoredJob]:

@@ -53,6 +53,15 @@ def migrate(url: str, genome: Genome = "human") -> list[str]:
         engine.dispose()
 
 
+def head_revision() -> str:
+    """The revision to which this version of the project brings a database."""
+    from alembic.script import ScriptDirectory
+
+    head = ScriptDirectory.from_config(_config()).get_current_head()
+    assert head is not None  # noqa: S101 - there are revisions
+    return head
+
+
 def known_revisions() -> set[str]:
     """Every revision that this version of the project can make or upgrade."""
     from alembic.script import ScriptDirectory

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from run_results import metadata_of
 from warehouse_harness import Warehouse
 
 SOURCE = dg.AssetKey(["annotations", "annotation_source"])
@@ -91,9 +92,4 @@ class AnnotatedWarehouse(Warehouse):
 
 def materialized(result: dg.ExecuteInProcessResult, key: dg.AssetKey) -> dict[str, Any]:
     """The metadata of an asset's materialization."""
-    [event] = [
-        event
-        for event in result.all_events
-        if event.event_type_value == "ASSET_MATERIALIZATION" and event.asset_key == key
-    ]
-    return {name: value.value for name, value in event.materialization.metadata.items()}
+    return metadata_of(result, *key.path)

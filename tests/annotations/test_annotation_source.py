@@ -64,6 +64,21 @@ def test_the_first_of_duplicates_counts(warehouse: AnnotatedWarehouse, source: s
     assert (done["alleles_in_file"], done["dagster/partition_row_count"], done["rejected"]) == (3, 1, 2)
 
 
+def test_the_first_of_duplicates_counts_however_far_apart_they_are(
+    warehouse: AnnotatedWarehouse, source: str
+) -> None:
+    warehouse.put_fields(source, AF_FIELD)
+    between = (f"1 {pos} A C AF=0.5" for pos in range(101, 60_101))
+    done = warehouse.take(source, vcf("1 100 CA C AF=0.25", *between, "1 100 CA C AF=0.75"))
+    assert warehouse.anno(source)[0] == ("chr1", 100, "CA", "C", 0.25)
+    assert "`duplicate_key` | 1" in done["rejected and tolerated"]
+    assert (done["dagster/partition_row_count"], done["rejected"]) == (60_001, 1)
+    assert warehouse.query(
+        "SELECT count(*) FROM pg_constraint WHERE conrelid = %s::regclass AND contype = 'p'",
+        f"genomics.anno_{source}",
+    ) == [(1,)]
+
+
 def test_what_cannot_be_looked_up_is_rejected_by_reason(warehouse: AnnotatedWarehouse, source: str) -> None:
     warehouse.put_fields(source, AF_FIELD)
     done = warehouse.take(

@@ -6,7 +6,7 @@ import gzip
 
 import pytest
 from annotation_harness import SIG, AnnotatedWarehouse, vcf
-from warehouse_harness import failure
+from run_results import failure
 
 AF_FIELD = {"field": "AF", "alias": "af"}
 GOOD = vcf("1 100 A C AF=0.25", "1 101 A C AF=0.5")

@@ -7,6 +7,7 @@ from typing import Any
 
 import dagster as dg
 import psycopg
+from run_results import metadata_of
 
 from genomics_assets.definitions import build_definitions
 from resources import default_resources
@@ -71,26 +72,6 @@ class Laboratory:
         return self.query(sql, *parameters)[0][0]
 
 
-def failure(result: dg.ExecuteInProcessResult) -> str:
-    """The sentence that a failed run shows on its partition."""
-    events = [event for event in result.all_events if event.event_type_value == "STEP_FAILURE"]
-    assert events, "the run did not fail"
-    data = events[0].step_failure_data
-    assert data.user_failure_data is not None, data.error
-    return str(data.user_failure_data.description)
-
-
-def metadata(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:
-    """The metadata of an asset's materialization."""
-    [event] = [
-        event
-        for event in result.all_events
-        if event.event_type_value == "ASSET_MATERIALIZATION"
-        and event.asset_key == dg.AssetKey(["bmd", asset])
-    ]
-    return {name: value.value for name, value in event.materialization.metadata.items()}
-
-
 def steps(result: dg.ExecuteInProcessResult) -> list[str]:
     """The assets that a run made, in order."""
     return [
@@ -100,6 +81,6 @@ def steps(result: dg.ExecuteInProcessResult) -> list[str]:
     ]
 
 
-def checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
-    """What each check of a run said."""
-    return {evaluation.check_name: evaluation.passed for evaluation in result.get_asset_check_evaluations()}
+def metadata(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:
+    """The metadata of an asset's materialization."""
+    return metadata_of(result, "bmd", asset)

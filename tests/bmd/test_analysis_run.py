@@ -16,7 +16,8 @@ from typing import Any
 import dagster as dg
 import pyarrow.parquet as pq
 import pytest
-from bmd_bench import EXAMPLES, Laboratory, checks, failure, metadata, steps
+from bmd_bench import EXAMPLES, Laboratory, metadata, steps
+from run_results import checks, failure
 
 from sensors.jobs import care_for_jobs
 
@@ -181,6 +182,50 @@ def test_exports_hold_what_the_tables_hold(
         assert typed[f"{typed['best_model']}_bmd"] == typed["best_bmd"]
 
 
+# -- a real matrix -----------------------------------------------------------------------------------------------------
+
+
+def test_a_real_matrix_goes_from_its_numbers_to_points_of_departure(
+    laboratory: Laboratory, shared_data: Path
+) -> None:
+    files = shared_data / "bmd"
+    laboratory.drop("bmd_platforms/s1500.txt", (files / "s1500_probe_map.txt").read_bytes())
+    laboratory.drop("bmd_gene_sets/hallmark.txt", (files / "hallmark_category_map.txt").read_bytes())
+    assert laboratory.run("load_platform", "s1500").success
+    assert laboratory.run("load_gene_sets", "hallmark").success
+    key = "real/heparg"
+    sidecar = (
+        "chip: s1500\ngene_sets: hallmark\nmodels: [hill, power, linear]\n"
+        "prefilter: {method: anova, fold_change: 1.5, lotel_test: welch}\n"
+    )
+
+    result = laboratory.analyze(key, (files / "heparg_s1500_example_1.txt").read_text(), sidecar)
+
+    assert set(steps(result)) == STAGES
+    assert all(checks(result).values()), checks(result)
+    assert metadata(result, "prefilter_results")["kept"] == 1315
+    stored = dict(
+        laboratory.query(
+            "SELECT probe_id, p_value FROM bmd.prefilter_result_details "
+            "JOIN bmd.prefilter_results r ON r.id = prefilter_id WHERE partition_key = %s",
+            key,
+        )
+    )
+    with (files / "heparg_s1500_example_1.anova.tsv").open() as file:
+        told = [(row["Probe ID"], row["Unadjusted P-Value"]) for row in csv.DictReader(file, delimiter="\t")]
+    assert len(told) == len(stored) == 2977
+    for probe, p_value in told:
+        assert (stored[probe] is None) == (p_value == "NaN"), probe
+        assert stored[probe] is None or abs(stored[probe] - float(p_value)) <= 1e-8, probe
+    points = laboratory.query(
+        "SELECT method, value, lower, upper FROM bmd.points_of_departure p JOIN bmd.bmd_results r ON r.id = bmd_result_id "
+        "WHERE r.partition_key = %s",
+        key,
+    )
+    assert len(points) == 6
+    assert all(0 < lower <= value <= upper for _, value, lower, upper in points)
+
+
 # -- again -------------------------------------------------------------------------------------------------------------
 
 
@@ -260,6 +305,24 @@ def test_the_engine_that_the_sidecar_asks_for_is_the_one_that_fits(
     assert (fit["parameters"]["engine"], fit["parameters"]["variance"]) == ("pybmds", "non_constant")
 
 
+def test_a_chain_of_prefilters_has_a_result_for_each_and_the_last_one_decides(laboratory: Laboratory) -> None:
+    chain = "prefilter: [{method: williams, permutations: 500, fold_change: 1.2}, {method: anova, fold_change: null}]\n"
+    assert laboratory.analyze("chains/two", SMALL, chain + "models: [hill, linear]\n").success
+    rows = laboratory.query(
+        "SELECT last.prefilter_type, first.prefilter_type, last.num_results, first.num_results, last.name, first.name "
+        "FROM bmd.prefilter_results last JOIN bmd.prefilter_results first ON first.id = last.upstream_prefilter_id "
+        "WHERE last.partition_key = 'chains/two'"
+    )
+    name = "two_williams_0.05_NOMTC_foldfilter1.2"
+    assert rows == [("ONE_WAY_ANOVA", "WILLIAMS", 3, 3, f"{name}_oneway_0.05_NOMTC_nofoldfilter", name)]
+    outcomes = laboratory.query(
+        "SELECT prefilter_type, probe_id, outcome FROM bmd.prefilter_result_details "
+        "JOIN bmd.prefilter_results r ON r.id = prefilter_id WHERE r.name LIKE 'two_williams%%' AND probe_id = 'FLAT' ORDER BY 1"
+    )
+    assert [outcome != "kept" for *_, outcome in outcomes] == [True, True]
+    assert outcomes[0][2] == "not_in_upstream"
+
+
 def test_an_analyze_configuration_of_bmdexpress_is_taken_as_it_is(laboratory: Laboratory) -> None:
     configuration = {
         "bm2FileName": "/out.bm2", "jsonExportFileName": "/out.json", "overwrite": True,
@@ -276,8 +339,14 @@ def test_an_analyze_configuration_of_bmdexpress_is_taken_as_it_is(laboratory: La
             }
         ],
     }  # fmt: skip
+    configuration["bmdsConfigs"].append(
+        {**configuration["bmdsConfigs"][0], "modelConfigs": [{"@type": "power"}]}
+    )
     laboratory.drop("bmd/java/config.json", json.dumps(configuration))
-    assert laboratory.analyze("java/config", SMALL).success
+    result = laboratory.analyze("java/config", SMALL)
+    assert result.success
+    told = metadata(result, "expression_matrix")["done otherwise"]
+    assert "2 analyses are configured and only the first one is done" in told
     fit = laboratory.number("SELECT analysis_info FROM bmd.model_fits WHERE partition_key = 'java/config'")
     assert fit["parameters"]["fit"]["models"] == ["hill", "linear"]
     assert fit["parameters"]["fit"]["bmr"]["factor"] == 1.021

@@ -264,6 +264,28 @@ def test_a_linear_fit_equals_least_squares() -> None:
 
 
 @pytest.mark.parametrize(
+    ("model", "expected", "tolerance"),
+    [
+        ("power", (25.9, 24.4, 29.8), 0.005),
+        ("hill", (28, 25, 32), 0.02),
+        ("linear", (25.851, 24.412, 27.448), 1e-4),
+    ],
+)
+def test_a_data_set_of_the_tests_of_pybmds_has_the_limits_that_are_expected_there(
+    model: str, expected: tuple[float, float, float], tolerance: float
+) -> None:
+    """100 responses at each of five doses, by their means and standard deviations; BMR of one standard deviation."""
+    doses, means, deviations = [0, 50, 100, 150, 200], [10, 20, 30, 40, 50], [3, 4, 5, 6, 7]
+    noise = np.linspace(-1, 1, 100)
+    noise /= noise.std(ddof=1)
+    responses = np.concatenate([m + s * noise for m, s in zip(means, deviations, strict=True)])
+    settings = FitSettings(models=(model,), bmr=BenchmarkResponse("sd", 1.0))  # type: ignore[arg-type]
+    fits = fit_models(np.repeat(doses, 100), responses[None], "NONE", settings)
+    found = [fits.bmd[0, 0], fits.bmdl[0, 0], fits.bmdu[0, 0]]
+    np.testing.assert_allclose(found, expected, rtol=tolerance)
+
+
+@pytest.mark.parametrize(
     ("doses", "problem"),
     [([0, 0, 1, 1], "2 distinct doses"), ([-1, 0, 1], "negative"), ([0, np.nan, 1], "not a finite number")],
 )

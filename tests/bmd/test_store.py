@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,33 @@ def test_the_same_results_again_are_not_written_twice_and_others_take_their_plac
         key,
     )
     assert history == [(first.id, False), (other.id, True)]
+
+
+def test_of_a_chain_each_result_has_its_row_and_the_next_one_points_to_it(
+    store: BmdStore, query: Query, key: str, experiment_id: int
+) -> None:
+    small, large = [{"probe_id": "P1"}], rows_of_length(JSONB_LIMIT_BYTES + 1)
+    first = prefilter(experiment_id, large, parameters={"chain": 1})
+    last = replace(prefilter(experiment_id, small, parameters={"chain": 2}), before=[first])
+
+    saved = store.save_result(PREFILTER, key, last)
+
+    current = store.expect_result(PREFILTER, key)
+    assert (current.id, current.rows) == (saved.id, small)
+    above = current.upstream["upstream_prefilter_id"]
+    [(partition, object_key, follows)] = query(
+        "SELECT partition_key, results_s3_key, upstream_prefilter_id FROM bmd.prefilter_results WHERE id = %s",
+        above,
+    )
+    assert (partition, follows) == (None, None)
+    assert json.loads(gzip.decompress(store.objects.read_bytes(object_key))) == large
+    assert query("SELECT count(*) FROM bmd.prefilter_result_details WHERE prefilter_id = %s", above) == [
+        (len(large),)
+    ]
+    assert store.save_result(PREFILTER, key, last) == Saved(saved.id, False, saved.size, None), (
+        "nothing is written twice"
+    )
+    assert object_key not in store.survey().garbage
 
 
 def test_results_of_an_older_version_of_the_matrix_are_neither_read_nor_written(

@@ -101,9 +101,13 @@ class Stack:
 
     # -- files and tables --------------------------------------------------------------------------------------
 
-    def drop(self, name: str, content: bytes) -> Path:
+    def drop(self, name: str, content: bytes, folder: str = "vcf") -> Path:
+        """Put a file into a folder of the inbox."""
+        return self.put(f"{folder}/{name}", content)
+
+    def put(self, name: str, content: bytes) -> Path:
         """Put a file into the inbox the careful way: under a name that is not taken, then renamed."""
-        path = self.home / "inbox" / "vcf" / name
+        path = self.home / "inbox" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}.part")
         part.write_bytes(content)
@@ -142,6 +146,30 @@ class Stack:
             except psutil.NoSuchProcess:
                 continue
         return killed
+
+    def kill_workers(self) -> int:
+        """`kill -9` the processes that work on runs; say how many there were. Theirs is the command line of their parent."""
+        killed = 0
+        for process in self.processes():
+            try:
+                parent = process.parent()
+                if parent is not None and all(
+                    "resources.worker_template" in p.cmdline() for p in (process, parent)
+                ):
+                    process.kill()
+                    killed += 1
+            except psutil.NoSuchProcess:
+                continue
+        return killed
+
+    def kill_everything(self) -> None:
+        """`kill -9` every process of this home at once, as a power cut does; the servers too."""
+        self.kill_postgres()
+        deadline = time.monotonic() + 30
+        while self.kill() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        if self.up_process is not None:
+            self.up_process.wait()
 
     def kill_postgres(self) -> None:
         """`kill -9` the server's first process; its children notice and go."""

@@ -113,8 +113,7 @@ def test_a_killed_run_worker_is_replaced(stack: Stack) -> None:
     file = Watched(stack, "worker", 2)
     file.drop()
     file.wait_until_loading()
-    # Run workers are the spawned children of the code server.
-    assert stack.kill("multiprocessing", "spawn_main") > 0
+    assert stack.kill_workers() > 0
     assert file.visible() == 0
     file.check_complete()
 

@@ -5,11 +5,15 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
-from stack import Stack, wait_until
+from small_files import MATRIX_SETTINGS, small_matrix, small_vcf
+from stack import ROOT, Stack, wait_until
 
 FILES = int(os.environ.get("GENOMICS_TEST_FILES", "8"))
 
@@ -20,14 +24,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     stack.up()
     yield stack
     stack.down()
-
-
-def small_vcf(number: int) -> bytes:
-    """Three records that no other file has."""
-    lines = ["##fileformat=VCFv4.2", "##contig=<ID=chr2,length=242193529>"]
-    lines.append("#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO")
-    lines += [f"chr2\t{number * 10 + i}\t.\tA\tC\t.\tPASS\t." for i in (1, 2, 3)]
-    return ("\n".join(lines) + "\n").encode()
 
 
 @pytest.mark.timeout(500 + 60 * FILES)
@@ -47,3 +43,22 @@ def test_files_dropped_at_once_land_exactly_once(stack: Stack) -> None:
     assert audit == [("completed", FILES, FILES, 3 * FILES)]
     assert stack.number("SELECT count(*) FROM genomics.variants") == 3 * FILES
     assert stack.number("SELECT count(DISTINCT pos) FROM genomics.variants") == 3 * FILES
+
+
+@pytest.mark.timeout(900)
+def test_runs_of_a_pool_of_one_place_never_overlap(stack: Stack) -> None:
+    said = subprocess.run(
+        [sys.executable, "-m", "dagster", "instance", "concurrency", "set", "cpu-heavy", "1"],
+        cwd=ROOT, env=stack.environment | stack.settings, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert said.returncode == 0, said.stderr
+    for number in range(3):
+        for ending, content in ((".yaml", MATRIX_SETTINGS), (".txt", small_matrix(number))):
+            stack.put(f"bmd/pool/m{number}{ending}", content)
+    heavy = "FROM dagster.runs WHERE pipeline_name = 'analyze_experiment'"
+    ended = f"SELECT count(*) {heavy} AND status = 'SUCCESS'"
+    wait_until("the three are analysed", lambda: stack.number(ended) == 3, seconds=600, every=1)
+
+    times = stack.query(f"SELECT start_time, end_time {heavy} ORDER BY start_time")
+    for (_, ended_at), (began_at, _) in itertools.pairwise(times):
+        assert began_at >= ended_at

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import re
 import shutil
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 import pyarrow.parquet as pq
+from run_results import metadata_of
 
 from genomics_assets.definitions import build_definitions
 from resources import default_resources
@@ -25,10 +24,9 @@ class Study:
     """An inbox, stores of its own, and the code location that joins them."""
 
     def __init__(self, folder: Path, postgres_url: str, mongo_url: str) -> None:
-        base, _, _ = mongo_url.rpartition("/")
         self.places = {
             "postgres_url": postgres_url,
-            "mongo_url": f"{base}/t{uuid.uuid4().hex[:12]}",
+            "mongo_url": mongo_url,
             "inbox_url": str(folder / "inbox"),
             "object_store_url": f"file://{folder}/objects",
         }
@@ -99,27 +97,6 @@ class Study:
         return [key for prefix in ("gwas-datasets", "gwas-results") for key in self.objects.list(prefix)]
 
 
-def failure(result: dg.ExecuteInProcessResult) -> str:
-    """The sentence that a failed run shows on its partition."""
-    [event] = [event for event in result.all_events if event.event_type_value == "STEP_FAILURE"]
-    data = event.step_failure_data
-    assert data.user_failure_data is not None, data.error
-    return str(data.user_failure_data.description)
-
-
 def metadata(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:
     """The metadata of an asset's materialization."""
-    assert result.success, [str(event) for event in result.all_events if event.is_failure]
-    [event] = result.asset_materializations_for_node(f"gwas__{asset}")
-    return {name: value.value for name, value in event.metadata.items()}
-
-
-def checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
-    """Whether each asset check passed."""
-    return {each.check_name: each.passed for each in result.get_asset_check_evaluations()}
-
-
-def everything_told(result: dg.ExecuteInProcessResult) -> str:
-    """All that the run's events say, pictures left out."""
-    told = "\n".join(str(event) for event in result.all_events)
-    return re.sub(r"base64,[A-Za-z0-9+/=]+", "", told)
+    return metadata_of(result, "gwas", asset)

@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Iterator
 from multiprocessing import forkserver
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import dagster as dg
 import psycopg
@@ -47,10 +48,26 @@ def forks() -> None:
         forkserver.ensure_running()
 
 
-@pytest.fixture(params=LEDGERS)
+@pytest.fixture(scope="module")
+def mongodb(places: dict[str, str]) -> Iterator[dict[str, str]]:
+    """The same addresses with a real MongoDB, where one is given."""
+    server = os.environ.get("GENOMICS_TEST_MONGO_URL")
+    if not server:
+        pytest.skip("GENOMICS_TEST_MONGO_URL is not set: no MongoDB to test against")
+    name = places["mongo"].rpartition("/")[2]
+    yield {**places, "mongo": urlunsplit(urlsplit(server)._replace(path=f"/{name}"))}
+    from pymongo import MongoClient
+
+    with MongoClient(server) as client:
+        client.drop_database(name)
+
+
+@pytest.fixture(params=[*LEDGERS, "gwas on MongoDB"])
 def bench(request: Any, places: dict[str, str], module_instance: dg.DagsterInstance) -> Bench:
-    """Each ledger in turn."""
-    return Bench(request.param, places, module_instance)
+    """Each ledger in turn, that of the document store on both kinds of server."""
+    if request.param in LEDGERS:
+        return Bench(request.param, places, module_instance)
+    return Bench("gwas", request.getfixturevalue("mongodb"), module_instance)
 
 
 @pytest.fixture

@@ -74,6 +74,16 @@ class Bench:
         """The states of a run key's attempts, `failed` with its kind where it is not an error of the work."""
         return [self.ledger.store.words.state(job["status"]) for job in self.jobs(run_key)]  # type: ignore[attr-defined]
 
+    def ending(self, job: dict[str, Any]) -> dict[str, str]:
+        """Why a job ended without a result: message and kind; empty where it did not."""
+        if self.name != "gwas":
+            return dict(job["error"] or {})
+        return {"message": job["error"], "kind": job["error_kind"]} if job["error"] else {}
+
+    def share_done(self, job: dict[str, Any]) -> float:
+        """How far a job is, from 0 to 1; the document store has it in per cent."""
+        return float(job["progress"]) / (100 if self.name == "gwas" else 1)
+
     def query(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.url) as connection:
             return connection.execute(sql, parameters).fetchall()  # type: ignore[arg-type]

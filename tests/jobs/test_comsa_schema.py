@@ -7,6 +7,14 @@ from typing import Any
 
 import psycopg
 import pytest
+from comsa_queries import (
+    JOB_WITH_FILES,
+    JOB_WITH_LOGS,
+    JOBS_BY_ALGORITHM,
+    JOBS_BY_STATUS,
+    RECENT_FAILURES,
+    RECENT_JOBS,
+)
 
 # name, type, longest text, nullable, default
 Column = tuple[str, str, int | None, str, str | None]
@@ -155,84 +163,7 @@ def test_a_new_job_is_pending_with_an_id_of_its_own(connection: psycopg.Connecti
     assert [row[1:] for row in made] == [("pending", {}, {}, False)] * 2
 
 
-# -- the seed's common queries, as they are written there --------------------------------------------------------------
-
-RECENT_JOBS = """
-SELECT
-    id,
-    type,
-    status,
-    algorithm,
-    country,
-    created_at,
-    completed_at - started_at as duration
-FROM jobs
-ORDER BY created_at DESC
-LIMIT 20;
-"""
-JOB_WITH_LOGS = """
-SELECT
-    j.*,
-    json_agg(
-        json_build_object(
-            'timestamp', l.timestamp,
-            'message', l.message
-        ) ORDER BY l.timestamp
-    ) as logs
-FROM jobs j
-LEFT JOIN job_logs l ON j.id = l.job_id
-WHERE j.id = 'YOUR-JOB-ID'
-GROUP BY j.id;
-"""
-JOB_WITH_FILES = """
-SELECT
-    j.id,
-    j.status,
-    j.algorithm,
-    json_agg(
-        json_build_object(
-            'type', f.file_type,
-            'name', f.file_name,
-            'path', f.file_path,
-            'size', f.file_size
-        )
-    ) as files
-FROM jobs j
-LEFT JOIN job_files f ON j.id = f.job_id
-WHERE j.id = 'YOUR-JOB-ID'
-GROUP BY j.id;
-"""
-JOBS_BY_STATUS = """
-SELECT
-    status,
-    COUNT(*) as count
-FROM jobs
-GROUP BY status
-ORDER BY count DESC;
-"""
-JOBS_BY_ALGORITHM = """
-SELECT
-    algorithm,
-    country,
-    COUNT(*) as job_count,
-    AVG(EXTRACT(EPOCH FROM (completed_at - started_at))) as avg_duration_seconds
-FROM jobs
-WHERE status = 'completed'
-GROUP BY algorithm, country
-ORDER BY job_count DESC;
-"""
-RECENT_FAILURES = """
-SELECT
-    id,
-    algorithm,
-    country,
-    created_at,
-    error->>'message' as error_message
-FROM jobs
-WHERE status = 'failed'
-ORDER BY created_at DESC
-LIMIT 10;
-"""
+# -- the seed's common queries -----------------------------------------------------------------------------------------
 
 
 def rows(connection: psycopg.Connection[Any], query: str, job_id: str = "") -> list[dict[str, Any]]:

@@ -17,10 +17,6 @@ from resources.jobs import JobClosedError, JobHeldError, JobOrigin
 COMPLETED, FAILED, PENDING = JobState.COMPLETED, JobState.FAILED, JobState.PENDING
 
 
-def error_of(job: dict[str, Any]) -> dict[str, str]:
-    return dict(job["error"])
-
-
 def test_a_run_takes_its_job_from_pending_to_completed(bench: Bench, key: str) -> None:
     job_id = bench.ledger.open(bench.request, JobOrigin(key, "partition"))
     assert bench.states(key) == [PENDING]
@@ -30,7 +26,7 @@ def test_a_run_takes_its_job_from_pending_to_completed(bench: Bench, key: str) -
     job = bench.job(key)
     assert bench.states(key) == [COMPLETED]
     assert job["created_at"] <= job["started_at"] <= job["completed_at"]
-    assert job["progress"] == 1.0
+    assert bench.share_done(job) == 1.0
 
 
 def test_a_job_that_nobody_opened_is_opened_by_its_run(bench: Bench, key: str) -> None:
@@ -52,7 +48,7 @@ def test_bad_input_fails_the_job_with_its_sentence(bench: Bench, key: str) -> No
         raise InputError("no deaths in it", remedy="add some", file="a.csv")
 
     assert not bench.run(work, key).success
-    assert error_of(bench.job(key)) == {
+    assert bench.ending(bench.job(key)) == {
         "message": "a.csv: no deaths in it. Remedy: add some.",
         "kind": "input",
     }
@@ -63,7 +59,7 @@ def test_an_unforeseen_error_leaves_only_its_type(bench: Bench, key: str) -> Non
         raise KeyError("ada@example.org")
 
     result = bench.run(work, key)
-    assert error_of(bench.job(key)) == {
+    assert bench.ending(bench.job(key)) == {
         "message": f"KeyError; the log of run {result.run_id} says more",
         "kind": "internal",
     }
@@ -76,7 +72,7 @@ def test_an_interrupted_job_is_cancelled(bench: Bench, key: str) -> None:
 
     bench.run(work, key)
     job = bench.job(key)
-    assert error_of(job)["kind"] == "cancelled"
+    assert bench.ending(job)["kind"] == "cancelled"
     assert job["status"] == {"comsa": "failed", "bmd": "CANCELLED", "gwas": "cancelled"}[bench.name]
 
 
@@ -132,7 +128,7 @@ def test_a_job_left_between_two_steps_is_closed_by_the_next_run_of_the_process(
     bench.run(lambda job: None, key, closes=False)
     assert bench.states(key) == [JobState.RUNNING]
     bench.run(lambda job: None, f"{key} other")
-    assert error_of(bench.job(key))["kind"] == "run_failed"
+    assert bench.ending(bench.job(key))["kind"] == "run_failed"
 
 
 def test_results_and_the_end_of_the_job_are_one_transaction(comsa: Bench, key: str) -> None:
@@ -166,7 +162,7 @@ def test_a_job_closed_by_somebody_else_cannot_be_completed(bench: Bench, key: st
     with pytest.raises(JobClosedError), job.completion():
         pass
     job.end(JobEnding(EndingKind.INTERNAL, "too late"))
-    assert error_of(bench.job(key)) == {"message": "enough", "kind": "run_failed"}
+    assert bench.ending(bench.job(key)) == {"message": "enough", "kind": "run_failed"}
 
 
 def test_two_processes_cannot_work_on_one_job(
@@ -186,9 +182,9 @@ def test_progress_is_written_while_the_work_goes_on(bench: Bench, key: str) -> N
         job.progress(step / 1000, f"step {step}")
     job.progress(0.5, "half way")
     deadline = time.monotonic() + 5
-    while bench.job(key)["progress"] != 0.5 and time.monotonic() < deadline:
+    while bench.share_done(bench.job(key)) != 0.5 and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert (bench.job(key)["progress"], bench.job(key)["phase"]) == (0.5, "half way")
+    assert (bench.share_done(bench.job(key)), bench.job(key)["phase"]) == (0.5, "half way")
     with job.completion():
         pass
 

@@ -22,6 +22,7 @@ from genomics_assets.jobs.legacy import BrokenJobError, parse_job
 from resources import default_resources
 from sensors.drain import drain
 
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "inbox" / "comsa_legacy"
 # The whole size that is promised takes a while; GENOMICS_TEST_LEGACY_JOBS=1000 asks for it.
 JOBS = int(os.environ.get("GENOMICS_TEST_LEGACY_JOBS", "60"))
 BROKEN: dict[str, tuple[Callable[[dict[str, Any]], bytes], str]] = {
@@ -188,6 +189,18 @@ def test_a_large_tree_with_broken_jobs_is_taken_and_a_second_run_changes_nothing
     assert tree.everything() == before
     assert {path: path.stat().st_mtime_ns for path in tree.objects.glob("comsa/**/*")} == stamps
     assert tree.outcomes() == {"unchanged": 3 * good, "broken_job": len(broken), "no_job": 2 * len(broken)}
+
+
+def test_of_the_bundled_tree_every_file_is_accounted_for(tree: Tree) -> None:
+    shutil.copytree(EXAMPLE, tree.root)
+    result = tree.migrate()
+    assert len(tree.report()) == sum(1 for path in EXAMPLE.rglob("*") if path.is_file())
+    assert tree.outcomes() == {"migrated": 10, "broken_job": 1, "no_job": 1}
+    assert tree.query("SELECT status, count(*) FROM comsa.jobs GROUP BY 1 ORDER BY 1") == [
+        ("completed", 2),
+        ("failed", 2),
+    ]
+    assert tree.checks(result) == {"every_file_accounted_for": True, "every_job_taken": False}
 
 
 def test_a_dropped_tree_is_one_drop_that_drain_takes(tree: Tree) -> None:

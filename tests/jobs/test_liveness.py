@@ -25,7 +25,7 @@ def short_confirmation(monkeypatch: pytest.MonkeyPatch) -> None:
 def reaped(bench: Bench, key: str) -> list[str]:
     """Why the jobs of a key ended."""
     bench.ledger.reap()
-    return [dict(job["error"] or {}).get("kind", "") for job in bench.jobs(key)]
+    return [bench.ending(job).get("kind", "") for job in bench.jobs(key)]
 
 
 def test_a_killed_workers_job_fails_and_a_rerun_completes(bench: Bench, key: str) -> None:
@@ -33,7 +33,7 @@ def test_a_killed_workers_job_fails_and_a_rerun_completes(bench: Bench, key: str
     assert bench.states(key) == [RUNNING]
     worker.kill()
     assert reaped(bench, key) == ["worker_lost"]
-    assert "run it again" in bench.job(key)["error"]["message"]
+    assert "run it again" in bench.ending(bench.job(key))["message"]
     bench.run(lambda job: None, key)
     assert bench.states(key) == [FAILED, COMPLETED]
 
@@ -163,7 +163,7 @@ def test_a_pending_job_whose_run_ended_before_it_is_closed(
     bench.instance.delete_run(run.run_id)
     create_run_for_test(bench.instance, status=status, tags=tags)
     assert [closed.ending.kind for closed in care_for_jobs([bench.ledger], bench.instance).closed] == [kind]
-    assert bench.job(key)["error"]["kind"] == kind
+    assert bench.ending(bench.job(key))["kind"] == kind
 
 
 def test_a_job_that_no_run_ever_took_up_is_closed(
@@ -174,7 +174,7 @@ def test_a_job_that_no_run_ever_took_up_is_closed(
     monkeypatch.setattr("sensors.jobs.NEVER_STARTED_SECONDS", 0.0)
     time.sleep(0.01)
     care_for_jobs([bench.ledger], bench.instance)
-    assert bench.job(key)["error"]["kind"] == "never_started"
+    assert bench.ending(bench.job(key))["kind"] == "never_started"
 
 
 def test_a_ledger_that_cannot_be_looked_at_holds_no_other_up(comsa: Bench, key: str) -> None:

@@ -87,6 +87,9 @@ def test_a_printed_environment_holds_no_password() -> None:
         ("postgresql://db/x?user=ann&password=tops3cret&a=b", "postgresql://db/x?user=ann&password=***&a=b"),
         ("mongodb://:tops3cret@m/z", "mongodb://:***@m/z"),
         ("postgresql://db:5432/x", "postgresql://db:5432/x"),
+        ("mongodb://127.0.0.1:27017/x", "mongodb://127.0.0.1:27017/x"),
+        ("mongodb://ada:s3cr@t@host/x", "mongodb://ada:***@host/x"),
+        ("ada:s3cret@host", "ada:***@host"),
         ("/data/inbox", "/data/inbox"),
     ],
 )

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from resources.mongo import MongoError, MongoResource, without_password
+from resources.mongo import MongoError, MongoResource
 
 
 def test_the_url_names_the_database(mongo_url: str) -> None:
@@ -56,7 +56,3 @@ def test_a_malformed_url_is_refused_without_its_password(url: str) -> None:
     with pytest.raises(MongoError) as refused:
         MongoResource(url=url, server_selection_seconds=0.3).database()
     assert "s3cr" not in str(refused.value)
-
-
-def test_a_url_without_a_password_is_shown_whole() -> None:
-    assert without_password("mongodb://127.0.0.1:27017/x") == "mongodb://127.0.0.1:27017/x"

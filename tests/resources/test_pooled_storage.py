@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import dagster as dg
 import psycopg
 import pytest
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 
 from resources.dagster_storage import dagster_schema, dagster_storage_url
 
@@ -54,6 +56,24 @@ def test_a_run_opens_a_handful_of_connections_and_keeps_to_its_schema(
             "SELECT DISTINCT schemaname FROM pg_tables WHERE tablename IN ('runs', 'event_logs', 'job_ticks')"
         ).fetchall()
     assert tables == [("dagster",)]
+
+
+def test_the_catalogue_is_asked_once_for_what_does_not_go_away(instance: dg.DagsterInstance) -> None:
+    asked: list[str] = []
+
+    @event.listens_for(Engine, "before_cursor_execute")
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if "pg_catalog" in statement:
+            asked.append(statement)
+
+    try:
+        assert dg.materialize([answer], instance=instance).success
+        asked.clear()
+        assert dg.materialize([answer], instance=instance).success
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+
+    assert asked == []
 
 
 def test_a_server_that_dropped_its_connections_is_not_noticed(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import socket
 import subprocess
@@ -95,3 +96,23 @@ def test_a_code_server_behind_a_port_is_asked_and_not_this_machine(
         server.wait(60)
     assert gone.status is WorkerStatus.FAILED
     assert f"127.0.0.1:{port} knows nothing of the run" in (gone.msg or "")
+
+
+def test_a_clock_set_forward_does_not_make_a_worker_look_gone(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
+    worker.start()
+    other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        now = time.time()
+        # The announcement was written before the clock went an hour forward.
+        monkeypatch.setattr("time.time", lambda: now - 3600)
+        assert worker.pid is not None
+        assert worker_of(instance, worker.pid) is WorkerStatus.RUNNING
+        assert worker_of(instance, other.pid) is WorkerStatus.FAILED, "a number that was used again"
+    finally:
+        worker.kill()
+        worker.join()
+        other.kill()
+        other.wait()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import os
 import sys
@@ -21,6 +20,7 @@ from conftest import Station
 from drop_location import GWAS, SETTLE_SECONDS, VCF
 
 from resources.drop_ledger import DropLedgerError
+from sensors.clock import forget_looks_to_come
 from sensors.drain import drain
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -404,7 +404,9 @@ def test_a_connection_that_dies_in_a_look_loses_nothing(station: Station) -> Non
 
 
 @pytest.fixture
-def daemon(station: Station, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
+def daemon(
+    station: Station, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., None]]:
     """One iteration of Dagster's own sensor daemon, which runs what is asked for in this process."""
     from dagster._core.remote_origin import InProcessCodeLocationOrigin
     from dagster._core.test_utils import (
@@ -442,13 +444,15 @@ def daemon(station: Station, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             )
         )
         with create_test_daemon_workspace_context(target, instance) as workspace:
-            clock = itertools.count(step=60)
-            start = get_current_datetime()
+            moments = [get_current_datetime()]
 
-            def iterate() -> None:
+            def iterate(later: float = 60) -> None:
                 # Each iteration a minute later by Dagster's clock, so that every one of them is due.
+                moments.append(moments[-1] + timedelta(seconds=later))
                 time.sleep(1.2 * SETTLE_SECONDS)
-                with freeze_time(start + timedelta(seconds=next(clock))):
+                with freeze_time(moments[-1]):
+                    if later < 0:
+                        forget_looks_to_come(instance)
                     errors = list(
                         execute_sensor_iteration(
                             workspace,
@@ -502,6 +506,24 @@ def test_a_daemon_that_died_before_it_saved_its_cursor_doubles_nothing(
         daemon()
     assert len(station.instance.get_runs()) == 1
     assert station.states() == {"a.vcf": "requested"}
+
+
+@pytest.mark.parametrize("step", [-3600.0, 3600.0, -86400.0])
+def test_a_clock_step_loses_and_doubles_nothing(
+    station: Station, daemon: Callable[..., None], step: float
+) -> None:
+    station.put("vcf/before.vcf")
+    daemon()
+    daemon()
+    station.put("vcf/after.vcf")
+    daemon(later=step)
+    for _ in range(3):
+        daemon()
+    assert sorted(run.tags["drop/file"] for run in station.instance.get_runs()) == [
+        "vcf/after.vcf",
+        "vcf/before.vcf",
+    ]
+    assert set(station.states().values()) == {"requested"}
 
 
 def test_a_drain_believes_the_cursor_that_the_daemon_saved(

@@ -1,7 +1,9 @@
 """Nightly housekeeping, on a real database with a real Dagster instance in it."""
 
 import datetime
+import os
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import psycopg
 import pytest
 
 from resources.annotation_warehouse import AnnotationWarehouse
-from resources.maintenance import MaintenanceError, compact, prune_event_log
+from resources.maintenance import MaintenanceError, compact, prune_compute_logs, prune_event_log
 from resources.object_store import ObjectStoreResource
 from resources.postgres import PostgresResource
 from resources.variant_lake import VariantLake
@@ -257,6 +259,30 @@ def test_the_job_warns_where_dagsters_storage_is_elsewhere(
     result = run_job(postgres, dg.DagsterInstance.ephemeral(), keep_days=7)
     assert result.success
     assert metadata(result, "prune_event_log") == {}
+
+
+def test_what_old_runs_printed_goes_and_what_they_handed_on_stays(tmp_path: Path) -> None:
+    def logs(run: str, days: float) -> Path:
+        file = tmp_path / run / "compute_logs" / "step.out"
+        file.parent.mkdir(parents=True)
+        file.write_text("said")
+        moment = time.time() - days * 86400
+        os.utime(file, (moment, moment))
+        os.utime(file.parent, (moment, moment))
+        return file
+
+    old, young, with_output = logs("old", 31), logs("young", 29), logs("output", 31)
+    (tmp_path / "output" / "step").mkdir()
+    (tmp_path / "output" / "step" / "result").write_text("kept")
+
+    assert prune_compute_logs(tmp_path, 30) == 2
+
+    assert not old.parents[1].exists()
+    assert young.exists()
+    assert not with_output.exists()
+    assert (tmp_path / "output" / "step" / "result").exists()
+    with pytest.raises(ValueError, match="Remedy"):
+        prune_compute_logs(tmp_path, 0)
 
 
 def test_the_schedule_runs_every_night_by_default() -> None:

@@ -17,8 +17,9 @@ from typing import Any, get_args
 
 import dagster as dg
 import pytest
+from run_results import failure
 from vcf_text import CSQ, STANDARD_HEADER, record, vcf_bytes
-from warehouse_harness import Warehouse, failure, metadata
+from warehouse_harness import Warehouse, metadata
 
 from benchmarks.vcf_generator import write_bgzf
 from genomics_assets.definitions import build_definitions

@@ -8,7 +8,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from warehouse_harness import Warehouse, failure
+from run_results import failure
+from warehouse_harness import Warehouse
 
 from genomics_assets.variants.alleles import is_bases, trim
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import dagster as dg
 import duckdb
 import pytest
+from run_results import failure
 from vcf_text import CSQ, record, vcf_bytes
-from warehouse_harness import Warehouse, failure, metadata
+from warehouse_harness import Warehouse, metadata
 
 SEED_COLUMNS = {
     "variants": """

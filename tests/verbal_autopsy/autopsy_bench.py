@@ -84,17 +84,6 @@ class AutopsyBench:
         )
 
 
-def failure(result: dg.ExecuteInProcessResult) -> str:
-    """The sentence that a failed run shows on its partition."""
-    data = next(e.step_failure_data for e in result.all_events if e.event_type_value == "STEP_FAILURE")
-    assert data.user_failure_data is not None, data.error
-    return str(data.user_failure_data.description)
-
-
-def checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
-    return {one.check_name: one.passed for one in result.get_asset_check_evaluations()}
-
-
 def materialized(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, Any]]:
     """Metadata of each asset that was materialized."""
     return {
@@ -102,8 +91,3 @@ def materialized(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, Any]]
         for event in result.all_events
         if event.event_type_value == "ASSET_MATERIALIZATION" and event.asset_key is not None
     }
-
-
-def everything_told(result: dg.ExecuteInProcessResult) -> str:
-    """All that Dagster would keep of a run."""
-    return "\n".join(str(event) for event in result.all_events)

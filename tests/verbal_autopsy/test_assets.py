@@ -12,7 +12,9 @@ from typing import Any
 import dagster as dg
 import pyarrow.parquet as pq
 import pytest
-from autopsy_bench import AutopsyBench, checks, everything_told, failure, materialized
+from autopsy_bench import AutopsyBench, materialized
+from comsa_queries import SEED_QUERIES
+from run_results import checks, everything_told, failure
 
 from genomics_assets.drops import DropKind
 from genomics_assets.verbal_autopsy.partitions import VA_DROPS
@@ -106,6 +108,26 @@ def test_the_job_is_completed_with_its_result_and_files(
     messages = [row["message"] for row in bench.query("SELECT message FROM job_logs ORDER BY id")]
     assert "Data loaded: 200 records" in messages
     assert "Calibration complete" in messages
+
+
+@pytest.mark.parametrize("name", SEED_QUERIES)
+def test_the_queries_of_the_dashboards_documentation_find_what_was_loaded(
+    bench: AutopsyBench, pipeline: dg.ExecuteInProcessResult, name: str
+) -> None:
+    if name == "recent failures":
+        bench.take("failing", "", ONLY)
+    job_id = str(bench.job("newborns")["id"])
+    found = bench.query(SEED_QUERIES[name].replace("YOUR-JOB-ID", job_id))
+    assert found
+    told = json.dumps(found, default=str)
+    expected = {
+        "job with logs": "Calibration complete",
+        "job with files": f"comsa/jobs/{job_id}/output/calibration_summary.csv",
+        "jobs by status": '"completed"',
+        "jobs by algorithm": '"InterVA,EAVA", "country": "Exampleland"',
+        "recent failures": '"error_message": "failing.csv',
+    }
+    assert expected.get(name, job_id) in told
 
 
 def test_every_check_of_the_pipeline_passes_but_that_of_the_reference(

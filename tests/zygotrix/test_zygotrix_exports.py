@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from bson import ObjectId
-from zygotrix_application import Application, checks, everything_told, failure, metadata
+from run_results import everything_told, failure
+from zygotrix_application import Application, checks, metadata
 from zygotrix_documents import AT, OID, VALID
 
 from genomics_assets.input_error import InputError

@@ -7,7 +7,8 @@ import signal
 from typing import Any
 
 import pytest
-from zygotrix_application import Application, checks, failure, metadata
+from run_results import failure
+from zygotrix_application import Application, checks, metadata
 from zygotrix_documents import OID, VALID
 
 from genomics_assets.zygotrix.integrity import RULES, Finding

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from run_results import metadata_of
 
 from genomics_assets.definitions import build_definitions
 from resources import default_resources
@@ -69,27 +70,6 @@ def _bytes(line: str | bytes | dict[str, Any]) -> bytes:
     return (json.dumps(line) if isinstance(line, dict) else line).encode()
 
 
-def failure(result: dg.ExecuteInProcessResult) -> str:
-    """The sentence that a failed run shows on its partition."""
-    events = [event for event in result.all_events if event.event_type_value == "STEP_FAILURE"]
-    assert events, "the run did not fail"
-    data = events[0].step_failure_data
-    assert data.user_failure_data is not None, data.error
-    return str(data.user_failure_data.description)
-
-
-def metadata(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:
-    """The metadata of an asset's materialization."""
-    assert result.success, [str(event) for event in result.all_events if event.is_failure]
-    [event] = [
-        event
-        for event in result.all_events
-        if event.event_type_value == "ASSET_MATERIALIZATION"
-        and event.asset_key == dg.AssetKey(["zygotrix", asset])
-    ]
-    return {name: value.value for name, value in event.materialization.metadata.items()}
-
-
 def checks(result: dg.ExecuteInProcessResult) -> dict[str, str]:
     """What each check of a run said: `passed`, `warn` or `error`, by name."""
     return {
@@ -98,6 +78,6 @@ def checks(result: dg.ExecuteInProcessResult) -> dict[str, str]:
     }
 
 
-def everything_told(result: dg.ExecuteInProcessResult) -> str:
-    """All that a run leaves in the event log."""
-    return "\n".join(repr(event) for event in result.all_events)
+def metadata(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:
+    """The metadata of an asset's materialization."""
+    return metadata_of(result, "zygotrix", asset)
