@@ -13,6 +13,7 @@ from dagster._core.storage.tags import RUN_KEY_TAG
 from genomics_assets.jobs.endings import EndingKind, JobEnding
 from resources.jobs import BmdJobs, ClosedJob, ComsaJobs, GwasJobs, JobLedger
 from resources.jobs.store import StoredJob
+from sensors.file_drops import DRAIN_TAG
 
 SECONDS_BETWEEN_LOOKS = 30
 # A run that was asked for exists within seconds; this long after, its request was lost.
@@ -100,12 +101,13 @@ def _ending_by_run(job: StoredJob, instance: dg.DagsterInstance) -> JobEnding | 
 
 
 def _fail_runs(reaped: Sequence[ClosedJob], ledger: JobLedger, instance: dg.DagsterInstance) -> list[str]:
-    """Report the runs of reaped jobs failed, unless another job of theirs is still worked on."""
+    """Report the runs of reaped jobs failed, unless another job of theirs is still worked on, or a drain did."""
     alive = {job.run_id for job in ledger.store.open_jobs()}
     failed = []
     for job in reaped:
         run = None if job.run_id is None or job.run_id in alive else instance.get_run_by_id(job.run_id)
-        if run is not None and run.status in _WORKING:
+        # A drain's run is closed by whoever takes its file again: were it closed here, the file would count as done with.
+        if run is not None and run.status in _WORKING and DRAIN_TAG not in run.tags:
             instance.report_run_failed(run, f"The process that worked on {job.ledger} job {job.id} is gone.")
             failed.append(run.run_id)
     return failed

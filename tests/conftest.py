@@ -7,6 +7,7 @@ with `AWS_*` runs the tests of S3 on a server of one's own, in the bucket `genom
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import uuid
@@ -104,6 +105,7 @@ def s3_endpoint() -> Iterator[str]:
         if own is None:
             for name, value in keys.items():
                 environment.setenv(name, value)
+            logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it would tell of each request
             server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
             server.start()
         endpoint = own or "http://{}:{}".format(*server.get_host_and_port())

@@ -31,6 +31,8 @@ def back_up(environment: Environment, place: str) -> int:
 def restore(environment: Environment, place: str) -> int:
     """Bring a backup into empty stores and check what came; returns the exit status.
 
+    It is 1 where everything came back as it was saved, but contradicts itself, as `doctor` would say.
+
     Raises:
         BackupError: when it cannot be restored.
         ServerError: when an embedded server cannot start.

@@ -52,10 +52,10 @@ class Stack:
 
     # -- commands ----------------------------------------------------------------------------------------------
 
-    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def command(self, *arguments: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "genomics_assets", *arguments],
-            cwd=ROOT, env=self.environment, text=True, capture_output=True, timeout=300, check=False,
+            cwd=ROOT, env=self.environment, text=True, capture_output=True, timeout=timeout, check=False,
         )  # fmt: skip
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:

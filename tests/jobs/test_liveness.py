@@ -12,6 +12,7 @@ from ledger_harness import Bench
 from genomics_assets.jobs.endings import EndingKind, JobEnding
 from genomics_assets.jobs.states import JobState
 from resources.jobs import JobClosedError, JobOrigin
+from sensors.file_drops import DRAIN_TAG
 from sensors.jobs import care_for_jobs
 
 RUNNING, FAILED, COMPLETED = JobState.RUNNING, JobState.FAILED, JobState.COMPLETED
@@ -147,6 +148,21 @@ def test_the_run_of_a_reaped_job_is_reported_failed(bench: Bench, key: str) -> N
     assert stored is not None
     assert stored.status is dg.DagsterRunStatus.FAILURE
     assert care_for_jobs([bench.ledger], bench.instance).closed == []
+
+
+def test_the_run_of_a_drain_is_left_to_whoever_takes_its_file_again(bench: Bench, key: str) -> None:
+    run = create_run_for_test(
+        bench.instance, status=dg.DagsterRunStatus.STARTED, tags={DRAIN_TAG: "here:1"}
+    )  # fmt: skip
+    job = bench.begin(key, run.run_id)
+    job._keeper.release()
+    care = care_for_jobs([bench.ledger], bench.instance)
+    assert [str(closed.id) for closed in care.closed] == [str(job.id)]
+    assert care.runs == []
+    stored = bench.instance.get_run_by_id(run.run_id)
+    assert stored is not None
+    assert stored.status is dg.DagsterRunStatus.STARTED
+    bench.instance.report_run_canceled(run)
 
 
 @pytest.mark.parametrize(
