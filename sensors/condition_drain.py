@@ -109,7 +109,10 @@ def was_interrupted(result: dg.ExecuteInProcessResult) -> bool:
 
 
 def first_line(result: dg.ExecuteInProcessResult) -> str:
-    """The first line of the error that a person can act on: the one with a remedy, else the innermost cause, of the first failed step."""
+    """The first line of the first failed step's error that a person can act on.
+
+    That is the outermost one with a remedy, else the innermost cause.
+    """
     for event in result.all_events:
         if not event.is_step_failure:
             continue
