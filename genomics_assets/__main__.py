@@ -29,6 +29,7 @@ environment variables:
   GENOMICS_ANNOTATION_REFRESH  YAML with the annotation sources to keep fresh
   GENOMICS_VA_REFERENCE      folder of reference files for verbal autopsy       (a made-up one)
   GENOMICS_GENOME            human or other; chosen once for a warehouse    (human)
+  GENOMICS_ALERT_…           whom failed runs and stuck jobs are told to: see docs/operations.md
 """
 
 
