@@ -69,7 +69,7 @@ down:
 audit: $(VENV)/audit.done
 	@$(BIN)/python -c 'import socket; socket.create_connection(("pypi.org", 443), 5)' 2>/dev/null || { \
 	  echo 'make audit: skipped, for pypi.org does not answer; it needs a network' >&2; exit 0; } && \
-	  $(BIN)/pip-audit --requirement requirements.lock --require-hashes --disable-pip --progress-spinner off
+	  $(BIN)/pip-audit --requirement requirements.lock --require-hashes --disable-pip --strict --progress-spinner off
 
 # The bill of materials of the runtime dependencies, from the lock file alone.
 sbom: $(VENV)/audit.done

@@ -31,6 +31,7 @@ environment variables:
   GENOMICS_RUN_QUEUE_URL     redis://…: runs go to workers, on any machine      (this machine)
   GENOMICS_DASK_SCHEDULER    tcp://…: blocks of heavy runs go to a Dask cluster (this process)
   GENOMICS_GENOME            human or other; chosen once for a warehouse    (human)
+  GENOMICS_ALERT_…           whom failed runs and stuck jobs are told to: see docs/operations.md
 
 GENOMICS_POSTGRES_URL_FILE, GENOMICS_MONGO_URL_FILE: a file that holds the address, as secrets of containers are.
 """

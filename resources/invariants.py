@@ -177,14 +177,11 @@ class _Look:
     # -- Postgres ----------------------------------------------------------------------------------------------------
 
     def _in_the_database(self) -> Iterator[Violation]:
-        with self._snapshot() as connection:
+        with _snapshot(self.postgres) as connection:
             for rule, query in _QUERIES.items():
                 for (subject,) in connection.execute(query, {"settled": self.settled}).fetchall():
                     yield Violation(rule, subject)
             yield from _sources(connection)
-
-    def _snapshot(self) -> Any:
-        return _snapshot(self.postgres)
 
     def _open_loads(self) -> Iterator[Violation]:
         with self.postgres.connection() as connection:
@@ -196,7 +193,7 @@ class _Look:
             yield Violation("load_without_worker", f"load {load_id}")
 
     def _drops(self) -> Iterator[Violation]:
-        with self._snapshot() as connection:
+        with _snapshot(self.postgres) as connection:
             for kind, key, state in connection.execute(_UNFINISHED_DROPS).fetchall():
                 yield Violation("drop_waiting", f"{kind} {key!r} is {state}")
             for kind, key in connection.execute(_LOST_DROPS).fetchall():
@@ -220,7 +217,7 @@ class _Look:
 
     def _lake(self) -> Iterator[Violation]:
         lake = VariantLake(objects=self._objects)
-        with self._snapshot() as connection:
+        with _snapshot(self.postgres) as connection:
             rows: dict[UUID, dict[str, int]] = defaultdict(dict)
             for load_id, chrom, count in connection.execute(_ROWS_BY_CHROMOSOME).fetchall():
                 rows[load_id][chrom] = count
@@ -257,7 +254,7 @@ class _Look:
             yield Violation("dose_response_result_misplaced", problem)
 
     def _verbal_autopsy(self) -> Iterator[Violation]:
-        with self._snapshot() as connection:
+        with _snapshot(self.postgres) as connection:
             named = dict(connection.execute("SELECT file_path, file_size FROM comsa.job_files").fetchall())
         found = self._objects.sizes("comsa/jobs")
         for key, size in sorted(named.items()):

@@ -109,7 +109,10 @@ def was_interrupted(result: dg.ExecuteInProcessResult) -> bool:
 
 
 def first_line(result: dg.ExecuteInProcessResult) -> str:
-    """The first line of the error that a person can act on: the innermost cause of the first failed step."""
+    """The first line of the first failed step's error that a person can act on.
+
+    That is the outermost one with a remedy, else the innermost cause.
+    """
     for event in result.all_events:
         if not event.is_step_failure:
             continue
@@ -117,7 +120,8 @@ def first_line(result: dg.ExecuteInProcessResult) -> str:
         if failure.user_failure_data is not None and failure.user_failure_data.description:
             return failure.user_failure_data.description.splitlines()[0]
         error = failure.error
-        while error is not None and error.cause is not None:
+        # An error of ours that says what to do goes before the driver's that it came of.
+        while error is not None and error.cause is not None and " Remedy: " not in error.message:
             error = error.cause
         if error is not None:
             # An InputError is a sentence for the one who dropped the file; of all others the name tells something.

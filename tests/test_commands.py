@@ -109,7 +109,17 @@ def test_help_names_each_command_and_variable(tmp_path: Path) -> None:
     status, output, _ = Command(tmp_path, "--help").end()
 
     assert status == 0
-    for word in ("up", "demo", "drain", "env", "down", "GENOMICS_HOME", "GENOMICS_POSTGRES_URL"):
+    for word in (
+        "up",
+        "demo",
+        "drain",
+        "doctor",
+        "metrics",
+        "env",
+        "down",
+        "GENOMICS_HOME",
+        "GENOMICS_POSTGRES_URL",
+    ):
         assert re.search(rf"\b{word}\b", output)
 
 

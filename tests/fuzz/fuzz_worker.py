@@ -7,6 +7,7 @@ The plan is JSON: {"cases": [[parser, number], ...]}. Lines on stdout: `try <ind
 from __future__ import annotations
 
 import json
+import os
 import random
 import resource
 import shutil
@@ -22,6 +23,20 @@ from parsers import REFUSALS, Parser, parsers
 MOST_BYTES = 500 << 20
 # No single input may end the machine.
 ADDRESS_SPACE = 12 << 30
+
+
+def _crash(folder: Path, data: bytes) -> None:
+    if data:
+        os.abort()
+
+
+def _hang(folder: Path, data: bytes) -> None:
+    while data:
+        pass
+
+
+MISBEHAVING = {"a crash": Parser(_crash, [b"", b"x"]), "a hang": Parser(_hang, [b"", b"x"])}
+"""Parsers by which the net is tried; both take their first seed, or the child would end before it began."""
 
 
 def input_of(parser: Parser, name: str, number: int) -> bytes:
@@ -53,7 +68,7 @@ def attempt(parser: Parser, folder: Path, data: bytes) -> str | None:
 
 def main(plan: dict[str, Any]) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
-    known = parsers()
+    known = parsers() | MISBEHAVING
     used = sorted({name for name, _ in plan["cases"]})
     # Imports, compilation and the first allocation of libraries are not an input's doing.
     for name in used:

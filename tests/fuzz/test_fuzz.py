@@ -149,6 +149,11 @@ def test_a_crash_a_hang_and_a_strange_error_are_findings(tmp_path: Path) -> None
     def eats(folder: Path, data: bytes) -> None:
         bytearray(600 << 20)[:: 1 << 12] = b"x" * ((600 << 20) >> 12)
 
+    found = fuzz([("gmt", 3), ("a crash", 1), ("gmt", 4), ("a hang", 1), ("gmt", 5)], tmp_path)
+    assert found.wrong == {
+        ("a crash", 1): "the process ended with status -6", ("a hang", 1): "a hang of over 5 s",
+    }  # fmt: skip
+    assert found.tried == 5, "what came after them was tried too"
     assert "KeyError" in str(attempt(Parser(raises, [b""]), tmp_path, b""))
     assert "MB of memory" in str(attempt(Parser(eats, [b""]), tmp_path, b""))
 
