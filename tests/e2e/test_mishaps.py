@@ -15,7 +15,7 @@ from stack import ROOT, Stack, wait_until
 
 pytestmark = pytest.mark.timeout(900)
 
-FILES = 6
+FILES = 3
 ACTIVE = "SELECT count(*) FROM dagster.runs WHERE status NOT IN ('SUCCESS', 'FAILURE', 'CANCELED')"
 LOADED = "SELECT count(*) FROM genomics.current_loads WHERE starts_with(partition_key, %s)"
 
