@@ -63,9 +63,9 @@ def measured(server: BenchmarkServer, input_: Input) -> Cost:
 
     url = server.make("scale")
     migrate(url)
-    folder = server.home / "scale"
+    folder = server.home / input_.path.name
     inbox = folder / "inbox" / "vcf"
-    inbox.mkdir(parents=True, exist_ok=True)
+    inbox.mkdir(parents=True)
     (inbox / input_.path.name).symlink_to(input_.path)
     key = input_.path.name.partition(".")[0]
     definitions = build_definitions(
@@ -97,6 +97,37 @@ def measured(server: BenchmarkServer, input_: Input) -> Cost:
         (spent.user + spent.system - cpu.user - cpu.system) / variants,
         of_server / variants,
     )
+
+
+def look_seconds(server: BenchmarkServer, files: int) -> float:
+    """CPU seconds, with the server's, of a sensor's look at an inbox that holds so many known files."""
+    from genomics_assets.variants.partitions import VCF_DROPS
+    from resources.drop_ledger import DropLedgerResource
+    from resources.inbox import InboxResource
+    from resources.postgres import PostgresResource
+
+    url = server.make("looks")
+    migrate(url)
+    folder = server.home / f"looks_{files}"
+    vcf = folder / VCF_DROPS.folder
+    vcf.mkdir(parents=True)
+    for number in range(files):
+        (vcf / f"f{number}.vcf").touch()
+    postgres = PostgresResource(url=url)
+    ledger = DropLedgerResource(postgres=postgres, settle_seconds=0)
+    inbox = InboxResource(url=str(folder))
+    seconds = []
+    for _ in range(4):
+        started = time.process_time() + server.cpu_seconds()
+        look = inbox.look(VCF_DROPS)
+        with ledger.session(VCF_DROPS, inbox.root) as session:
+            assert session is not None
+            session.observe(look.found, at_once=look.at_once)
+            session.commit()
+        seconds.append(time.process_time() + server.cpu_seconds() - started)
+    postgres.close()
+    server.drop("looks")
+    return min(seconds[2:])
 
 
 def report(name: str, cost: Cost) -> list[str]:
@@ -141,13 +172,19 @@ def main() -> None:
     """Measure, and print the arithmetic."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--records", type=int, default=200_000)
+    parser.add_argument("--looks", type=int, nargs="*", default=[10_000, 100_000], help="files in the inbox")
     asked = parser.parse_args()
     lines: list[str] = []
     with benchmark_home() as home:
         server = BenchmarkServer(home)
+        measured(server, generated("sites", 1_000))  # what is imported late is imported now
         lines += report("sites", measured(server, generated("sites", asked.records)))
         annotated = generated("csq", asked.records, consequences=True)
         lines += report("sites with CSQ", measured(server, annotated))
+        lines += [
+            f"a look at {files:,} known files: {look_seconds(server, files):.2f} CPU-seconds"
+            for files in asked.looks
+        ]
     print("\n".join([*lines, *report_of_files()]))
 
 

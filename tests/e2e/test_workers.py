@@ -22,7 +22,7 @@ import pytest
 from small_files import VCF_RECORDS, small_traits, small_vcf
 from stack import Stack, wait_until
 
-FILES = int(os.environ.get("GENOMICS_TEST_WORKER_FILES", "24"))
+FILES = int(os.environ.get("GENOMICS_TEST_WORKER_FILES", "16"))
 TRAITS = FILES // 4
 VCFS = FILES - TRAITS
 KEYS = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_DEFAULT_REGION": "us-east-1"}
