@@ -100,7 +100,7 @@ def kill_when_put(stack: Bucketful, proxy: S3Proxy, name: str) -> bytes:
 
     proxy.after = kill
     drain = stack.start("drain")
-    assert drain.wait(400) == -signal.SIGKILL, (stack.home / "drain.test.log").read_text()
+    assert drain.wait(800) == -signal.SIGKILL, (stack.home / "drain.test.log").read_text()
     proxy.after = lambda method, path: None
     [key] = [key for key in stack.objects.list() if killed[0].endswith(key)]
     return stack.objects.read_bytes(key)
