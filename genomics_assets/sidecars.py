@@ -25,6 +25,7 @@ from genomics_assets.input_error import InputError
 T = TypeVar("T")
 
 MAX_BYTES = 1 << 20
+DEEPEST_NEST = 100
 # YAML 1.1 wants a point in a number with an exponent: 1e-6 is text to it, and a number to everyone else.
 _FLOAT = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _NULL = "tag:yaml.org,2002:null"
@@ -41,6 +42,15 @@ _KINDS: dict[Any, str] = {
     types.NoneType: "nothing",
     dict: "a mapping",
 }
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses nests that no sidecar has, at once: the scanner's time grows with the square of their depth."""
+
+    def fetch_flow_collection_start(self, TokenClass: Any) -> None:  # noqa: N803 - PyYAML's name
+        if self.flow_level >= DEEPEST_NEST:
+            raise InputError("nested too deeply", remedy=_AS_YAML, line=self.line + 1)
+        super().fetch_flow_collection_start(TokenClass)
 
 
 def read_sidecar(path: Path, kind: type[T]) -> T:
@@ -78,7 +88,7 @@ def parse_sidecar(text: str | bytes, kind: type[T]) -> T:
     genomics_assets.input_error.InputError: line 2: unknown key 'level'. Remedy: write 'levels'; ...
     """
     try:
-        loader = yaml.SafeLoader(text)
+        loader = _Loader(text)
         node = loader.get_single_node()
         if node is None or node.tag == _NULL:
             node = yaml.MappingNode("tag:yaml.org,2002:map", [])

@@ -346,7 +346,8 @@ _CURRENT = """
     WITH current AS (
         SELECT * FROM genomics.variant_load_audit AS a
         WHERE EXISTS (SELECT FROM genomics.current_loads AS c WHERE c.load_batch_id = a.load_batch_id)),
-    held AS (SELECT load_batch_id, count(*) AS n FROM genomics.variants GROUP BY 1)
+    -- A record without GT has no calls, and n_het says so.
+    held AS (SELECT load_batch_id, count(*) AS n, count(n_het) AS called FROM genomics.variants GROUP BY 1)
 """
 
 _ROWS_BY_CHROMOSOME: LiteralString = """
@@ -398,10 +399,10 @@ _QUERIES: Mapping[str, LiteralString] = {
         , calls AS (SELECT load_batch_id, count(*) AS n, min(length(gt)) AS least, max(length(gt)) AS most
                     FROM genomics.genotypes GROUP BY 1)
         SELECT format('load %%s: calls for %%s variants of %%s, %%s to %%s samples of %%s', a.load_batch_id,
-                      coalesce(calls.n, 0), coalesce(h.n, 0), calls.least, calls.most, a.samples_count)
+                      coalesce(calls.n, 0), coalesce(h.called, 0), calls.least, calls.most, a.samples_count)
         FROM current AS a LEFT JOIN calls USING (load_batch_id) LEFT JOIN held AS h USING (load_batch_id)
-        WHERE calls.n <> coalesce(h.n, 0) OR calls.least <> a.samples_count OR calls.most <> a.samples_count
-           OR (%(settled)s AND calls.n IS NULL AND h.n > 0 AND a.samples_count > 0)""",
+        WHERE calls.n <> coalesce(h.called, 0) OR calls.least <> a.samples_count OR calls.most <> a.samples_count
+           OR (%(settled)s AND calls.n IS NULL AND h.called > 0)""",
     "samples_differ": _CURRENT  # noqa: S608 - literals
     + """
         , tied AS (SELECT load_batch_id, count(*) AS n FROM genomics.load_samples GROUP BY 1)

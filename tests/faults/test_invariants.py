@@ -30,6 +30,9 @@ def filled(stores: Stores) -> None:
     """Two dropped files with calls, an experiment, an association study, a verbal-autopsy job with a file."""
     stores.drop("vcf/family.vcf", vcf(40, samples=("a", "b")))
     stores.drop("vcf/sites.vcf", vcf(10, seed=1))
+    # One record has no GT, and therefore no calls.
+    half = vcf(10, seed=2, samples=("a",)).replace(b"DP=2\tGT\t0/1\n", b"DP=2\tDP\t7\n", 1)
+    stores.drop("vcf/half_called.vcf", half)
     assert stores.drain()[0] == 0
     stores.resources["bmd_store"].save_experiment(
         EXPERIMENT,
@@ -125,7 +128,7 @@ def with_object(stores: Stores, key: str) -> Iterator[None]:
 
 def test_nothing_is_found_where_all_is_well(stores: Stores) -> None:
     assert stores.violations() == []
-    assert stores.query("SELECT count(*) FROM genomics.genotypes") == [(40,)], "there is something to agree"
+    assert stores.query("SELECT count(*) FROM genomics.genotypes") == [(49,)], "there is something to agree"
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,13 @@ def test_yaml_that_multiplies_itself_is_refused(tmp_path: Path) -> None:
         read_analysis_settings(tmp_path / "b.yaml")
 
 
+def test_yaml_that_nests_without_end_is_refused_before_it_costs_time(tmp_path: Path) -> None:
+    # The recursion of a YAML parser ends much later, and its scanner's time grows with the square of the depth.
+    (tmp_path / "a.yaml").write_text("reference_genome: GRCh38\nsample_id: " + "{" * 200)
+    with pytest.raises(InputError, match=r"a\.yaml, line 2: nested too deeply"):
+        read_vcf_sidecar(tmp_path / "a.yaml")
+
+
 def test_yaml_runs_nothing(tmp_path: Path) -> None:
     mark = tmp_path / "ran"
     (tmp_path / "a.yaml").write_text(f"reference_genome: !!python/object/apply:os.system ['touch {mark}']\n")
