@@ -224,7 +224,9 @@ class InboxResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             url, endpoint = storage_place(self.url, self.s3_endpoint_url, "inbox")
         except SettingError as error:
             raise InboxError(f"inbox {error}") from None
-        return _Bucket(url, endpoint) if url.startswith("s3://") else _Folder(Path(url))
+        if url.startswith("s3://"):
+            return _Bucket(url, endpoint)
+        return _Folder(Path(url))
 
 
 def _moved(entries: list[Entry], folder: str) -> list[Entry]:

@@ -180,7 +180,9 @@ class ObjectStoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             url, endpoint = storage_place(self.url, self.s3_endpoint_url, "object_store_url")
         except SettingError as error:
             raise ObjectStoreError(f"object store {error}") from None
-        return _Bucket(url, endpoint) if url.startswith("s3://") else _Folder(Path(url))
+        if url.startswith("s3://"):
+            return _Bucket(url, endpoint)
+        return _Folder(Path(url))
 
     @contextmanager
     def _explained(self, key: str) -> Iterator[None]:
