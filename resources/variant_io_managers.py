@@ -94,12 +94,12 @@ class VariantIOManager(_LoadReader):
         context.add_output_metadata(done)
 
     def _load(self, context: dg.OutputContext, load: VariantLoad) -> dict[str, Any]:
-        known = self.warehouse.adopt(load)
-        if known is not None:
-            return _nothing_new(known, load)
         # Another load of the same file may hold the lock for as long as it takes.
         with self.postgres.connection(statement_timeout=0) as connection:
             self.warehouse.lock(connection, f"file {load.file.partition_key}")
+            known = self.warehouse.adopt(load)
+            if known is not None:
+                return _nothing_new(known, load)
             self.warehouse.hold_alive(connection, load.load_id)
             self.warehouse.start(load, context.run_id)
             columns = table_columns(connection, VARIANTS_TABLE)

@@ -377,7 +377,7 @@ def test_exec_becomes_the_command_with_dagsters_settings(tmp_path: Path) -> None
         f"postgresql+psycopg2://ann:word@db/genomics?options=-csearch_path%3Ddagster {tmp_path}/dagster\n"
     )
     assert (tmp_path / "dagster" / "dagster.yaml").exists()
-    assert "word" not in (tmp_path / "dagster" / "dagster.yaml").read_text()
+    assert "ann:word" not in (tmp_path / "dagster" / "dagster.yaml").read_text()
 
 
 def test_the_storage_address_keeps_the_options_of_the_server() -> None:

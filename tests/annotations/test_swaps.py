@@ -162,7 +162,7 @@ def test_a_worker_killed_in_a_load_leaves_the_old_version_and_a_rerun_completes(
 ) -> None:
     warehouse.put_fields(source, AF_FIELD)
     load(warehouse, source, version(1, MANY))
-    paths = [str(ROOT / "tests" / name) for name in ("annotations", "variants")]
+    paths = [str(ROOT / "tests" / name) for name in ("", "annotations", "variants")]
     folder = warehouse.put(source, "a.vcf", version(2, MANY)).parent
     worker = subprocess.Popen(
         [sys.executable, "-W", "ignore", "-c", KILLED, warehouse.url, str(folder), source, *paths],

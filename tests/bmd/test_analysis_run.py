@@ -359,7 +359,7 @@ DIES_WHILE_FITTING = """
 import os, signal, sys
 from contextlib import contextmanager
 from pathlib import Path
-sys.path.append({tests!r})
+sys.path += [{tests!r}, {shared!r}]
 from bmd_bench import Laboratory
 from genomics_assets.definitions import build_definitions
 from resources.bmd_run_jobs import BmdRunJobs
@@ -389,6 +389,7 @@ def test_a_kill_in_the_middle_of_a_fit_fails_the_job_and_a_run_again_gives_the_s
     laboratory.drop("bmd/killed/small.yaml", SIDECAR)
     script = DIES_WHILE_FITTING.format(
         tests=str(Path(__file__).parent),
+        shared=str(Path(__file__).parents[1]),
         folder=str(laboratory.inbox.parent),
         url=laboratory.url,
         key="killed/small",

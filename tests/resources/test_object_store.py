@@ -272,7 +272,7 @@ def test_a_missing_bucket_is_said(s3_endpoint: str) -> None:
 
 
 def test_an_unknown_kind_of_store_is_refused() -> None:
-    with pytest.raises(ObjectStoreError, match="only file:// and s3:// are known"):
+    with pytest.raises(ObjectStoreError, match="only folders, file:// and s3:// are known"):
         ObjectStoreResource(url="gs://bucket").exists("a")
 
 

@@ -149,7 +149,7 @@ def test_the_settings_of_a_queue_lie_over_the_others(tmp_path: Path, monkeypatch
 
     monkeypatch.delenv("GENOMICS_RUN_QUEUE_URL")
     make_dagster_home(tmp_path, Environment.from_environ(os.environ))
-    assert dagster_instance_config(str(tmp_path))[0]["run_launcher"]["class"] == "LocalRunLauncher"
+    assert dagster_instance_config(str(tmp_path))[0]["run_launcher"]["class"] == "ForkingRunLauncher"
 
 
 def test_a_worker_without_a_queue_says_what_to_set(home: Path) -> None:

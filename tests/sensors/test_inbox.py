@@ -117,7 +117,9 @@ def test_the_inbox_of_the_environment_is_the_default(tmp_path: Path, monkeypatch
 
 
 def test_an_inbox_of_an_unknown_kind_says_what_is_known() -> None:
-    with pytest.raises(InboxError, match=r"ftp://.*only folders and s3:// are known.*GENOMICS_INBOX"):
+    with pytest.raises(
+        InboxError, match=r"ftp://.*only folders, file:// and s3:// are known.*GENOMICS_INBOX"
+    ):
         InboxResource(url="ftp://host/inbox").look(VCF)
 
 
