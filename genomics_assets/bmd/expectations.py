@@ -234,7 +234,7 @@ class _Profile:
         syy = self.within + float((self.sizes * centred) @ centred)
         syw, sww = (moved * centred) @ self.sizes, (moved**2) @ self.sizes
         # One over sigma solves syy u² - syw u - n = 0.
-        u = (syw + np.sqrt(syw**2 + 4 * n * syy)) / (2 * syy)
+        u = np.maximum((syw + np.sqrt(syw**2 + 4 * n * syy)) / (2 * syy), 1e-300)
         return n * np.log(u) - 0.5 * (syy * u**2 - 2 * syw * u + sww) - 0.5 * n * math.log(2 * math.pi)
 
     def _scaled(self, curve: NDArray[np.float64], n: float) -> NDArray[np.float64]:
