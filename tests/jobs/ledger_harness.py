@@ -82,7 +82,7 @@ class Bench:
 
     def share_done(self, job: dict[str, Any]) -> float:
         """How far a job is, from 0 to 1; the document store has it in per cent."""
-        return float(job["progress"]) / (100 if self.name == "gwas" else 1)
+        return float(job["progress"] or 0) / (100 if self.name == "gwas" else 1)
 
     def query(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.url) as connection:
