@@ -6,7 +6,7 @@ from pathlib import Path
 from alembic import op
 from sqlalchemy.exc import ProgrammingError
 
-revision = "0010"
+revision = "0008"
 down_revision = "0007"
 
 _INSUFFICIENT_PRIVILEGE = "42501"
@@ -15,7 +15,7 @@ _log = logging.getLogger("genomics_assets.migrations")
 
 def upgrade() -> None:
     """Make the function, and the roles where this role may; a server of somebody else's may not let it."""
-    sql = (Path(__file__).parent / "r0010_roles.sql").read_text()
+    sql = (Path(__file__).parent / "r0008_roles.sql").read_text()
     # A bare driver call: the file holds colons and percent signs that SQLAlchemy would take for parameters.
     op.get_bind().exec_driver_sql(sql.replace("%", "%%"))
     try:
