@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import shutil
 import ssl
 import subprocess
@@ -199,8 +200,10 @@ def proxy(containers: Containers, tmp_path: Path) -> Iterator[str]:
         assert there in text
         text = text.replace(there, here)
     (tmp_path / "nginx.conf").write_text(text)
+    # Started by root, its workers would be someone who cannot read this test's folder.
+    alone = "daemon off;" + (" user root;" if os.geteuid() == 0 else "")
     process = subprocess.Popen(
-        [nginx, "-c", str(tmp_path / "nginx.conf"), "-p", str(tmp_path), "-g", "daemon off;"],
+        [nginx, "-c", str(tmp_path / "nginx.conf"), "-p", str(tmp_path), "-g", alone],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     url = f"https://127.0.0.1:{port}"
