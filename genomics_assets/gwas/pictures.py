@@ -40,7 +40,7 @@ Floats = npt.NDArray[np.float64]
 def manhattan_picture(table: pa.Table, summary: AssociationSummary, title: str) -> bytes:
     """-log10 p along the genome, with the lead variants of the loci labelled; a PNG of 300 dots an inch."""
     strength = np.asarray(table["neg_log10_p"].to_numpy(), dtype=np.float64)
-    with _figure(10.0, 4.4) as (figure, axes):
+    with _figure(8.6, 4.2) as (figure, axes):
         headline(axes, title, _subtitle(summary))
         place, ticks, labels, shade = _along_genome(table)
         if not np.isfinite(strength).any():
@@ -73,7 +73,7 @@ def qq_picture(table: pa.Table, summary: AssociationSummary, title: str) -> byte
 
     strength = np.asarray(table["neg_log10_p"].to_numpy(), dtype=np.float64)
     observed = np.sort(strength[np.isfinite(strength)])[::-1]
-    with _figure(4.8, 4.8) as (figure, axes):
+    with _figure(5.6, 5.6) as (figure, axes):
         told = (
             f"λ = {summary.inflation:.3f}, {summary.tested:,} variants"
             if summary.tested
@@ -185,7 +185,7 @@ _SHIFTS = [(0, 4), *((x, y) for y in (6, 16, 26, 36) for x in (0, 24, -24, 48, -
 
 @contextmanager
 def _figure(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
-    """Both axes of these plots are measures, so both have a line; dots are many and small."""
-    with drawn(width, height, dpi=150) as (figure, axes):
+    """Both axes of these plots are measures, so both have a line. The UI shows pictures of up to some 880 pixels whole."""
+    with drawn(width, height) as (figure, axes):
         axes.spines["left"].set(visible=True, color=FAINT)
         yield figure, axes
