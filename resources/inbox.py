@@ -384,7 +384,7 @@ class _Bucket:
             "s3",
             endpoint_url=self.endpoint,
             use_listings_cache=False,
-            config_kwargs={"connect_timeout": 5, "read_timeout": 20, "retries": {"max_attempts": 2}},
+            config_kwargs={"connect_timeout": 5, "read_timeout": 6, "retries": {"max_attempts": 5}},
         )
 
     def list(self, folder: str) -> _Listing:

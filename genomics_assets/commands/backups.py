@@ -6,8 +6,10 @@ from resources.backup import restore as restore_backup
 from resources.backup import take_backup
 from resources.embedded import ensure_servers
 from resources.environment import Environment
+from resources.invariants import check_invariants
 from resources.mongo import MongoResource
 from resources.object_store import ObjectStoreResource
+from resources.postgres import PostgresResource
 
 
 def back_up(environment: Environment, place: str) -> int:
@@ -42,7 +44,16 @@ def restore(environment: Environment, place: str) -> int:
     print(
         f"restored   as of {manifest.started}, taken by {manifest.product}; every count and hash is as it was"
     )
-    return 0
+    broken = [
+        violation
+        for violation in check_invariants(PostgresResource(url=postgres_url), mongo, objects)
+        if violation.is_error
+    ]
+    for violation in broken:
+        print(f"broken     {violation}")
+    if not broken:
+        print("invariants all hold")
+    return 1 if broken else 0
 
 
 def _stores(environment: Environment) -> tuple[str, MongoResource, ObjectStoreResource]:
