@@ -130,24 +130,40 @@ def empty_postgres_url(postgres_server: str) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(scope="module")
-def postgres_url(empty_postgres_url: str) -> str:
-    """URL of a fresh, migrated database."""
+@pytest.fixture(scope="session")
+def migrated(postgres_server: str) -> Iterator[str]:
+    """Name of a migrated database to copy, which takes a tenth of the time of migrating."""
     from resources.migrations import migrate
 
-    migrate(empty_postgres_url)
-    return empty_postgres_url
+    with fresh_database(postgres_server) as url:
+        migrate(url)
+        yield urlsplit(url).path[1:]
+
+
+@pytest.fixture(scope="module")
+def postgres_url(postgres_server: str, migrated: str) -> Iterator[str]:
+    """URL of a fresh, migrated database."""
+    with fresh_database(postgres_server, migrated) as url:
+        yield url
+
+
+@pytest.fixture
+def own_postgres_url(postgres_server: str, migrated: str) -> Iterator[str]:
+    """The same, for one test."""
+    with fresh_database(postgres_server, migrated) as url:
+        yield url
 
 
 class fresh_database:  # noqa: N801 - read as a statement: with fresh_database(...)
-    """Creates a database, and drops it at the end, with whatever is still connected."""
+    """Creates a database, as a copy of another where one is named, and drops it at the end, with whatever is connected."""
 
-    def __init__(self, server: str) -> None:
+    def __init__(self, server: str, template: str = "template1") -> None:
         self.server = server
+        self.template = template
         self.name = f"test_{uuid.uuid4().hex[:12]}"
 
     def __enter__(self) -> str:
-        self._run(f'CREATE DATABASE "{self.name}"')
+        self._run(f'CREATE DATABASE "{self.name}" TEMPLATE "{self.template}"')
         return urlunsplit(urlsplit(self.server)._replace(path=f"/{self.name}"))
 
     def __exit__(self, *_: object) -> None:

@@ -95,7 +95,11 @@ def test_planted_doses_lie_in_their_intervals(
 def test_the_most_sensitive_pathway_is_the_one_that_was_planted(
     laboratory: Laboratory, example: dg.ExecuteInProcessResult
 ) -> None:
-    rows = laboratory.query("SELECT method, value, lower, upper, basis FROM bmd.points_of_departure")
+    rows = laboratory.query(
+        "SELECT method, value, lower, upper, basis FROM bmd.points_of_departure p "
+        "JOIN bmd.bmd_results r ON r.id = bmd_result_id WHERE r.partition_key = %s",
+        KEY,
+    )
     points = {method: (value, lower, upper, basis) for method, value, lower, upper, basis in rows}
     assert set(points) == {
         "20th_gene", "25th_gene", "5th_percentile", "10th_percentile", "first_mode", "lowest_category_median",
@@ -233,13 +237,13 @@ def test_choosing_again_with_other_options_does_not_fit_again(
     laboratory: Laboratory, example: dg.ExecuteInProcessResult
 ) -> None:
     options = {"ops": {"bmd__bmd_results": {"config": {"flagged_hill": "exclude_all_hill"}}}}
-    fits = laboratory.query("SELECT id, fits_hash FROM bmd.model_fits")
+    fits = laboratory.query("SELECT id, fits_hash FROM bmd.model_fits WHERE partition_key = %s", KEY)
 
     again = laboratory.run("reselect_best_models", KEY, options)
 
     assert again.success
     assert set(steps(again)) == STAGES - {"expression_matrix", "prefilter_results", "model_fits"}
-    assert laboratory.query("SELECT id, fits_hash FROM bmd.model_fits") == fits
+    assert laboratory.query("SELECT id, fits_hash FROM bmd.model_fits WHERE partition_key = %s", KEY) == fits
     history = laboratory.query(
         "SELECT analysis_info->'parameters'->'selection'->>'flagged_hill', superseded_at IS NULL, model_fit_id "
         "FROM bmd.bmd_results WHERE partition_key = %s ORDER BY id",
@@ -248,7 +252,8 @@ def test_choosing_again_with_other_options_does_not_fit_again(
     assert history == [("next_best", False, fits[0][0]), ("exclude_all_hill", True, fits[0][0])]
     assert laboratory.number(
         "SELECT count(*) FROM bmd.probe_stat_results s JOIN bmd.bmd_results r ON r.id = bmd_result_id "
-        "WHERE superseded_at IS NULL AND is_best AND model = 'hill'"
+        "WHERE r.partition_key = %s AND superseded_at IS NULL AND is_best AND model = 'hill'",
+        KEY,
     ) == 0  # fmt: skip
 
 

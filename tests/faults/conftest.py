@@ -41,22 +41,6 @@ def stores(
 
 
 @pytest.fixture
-def own_database(postgres_server: str) -> Iterator[str]:
-    """URL of a fresh, migrated database of one test."""
-    import psycopg
-
-    from resources.migrations import migrate
-
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(postgres_server, autocommit=True) as server:
-        server.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type]
-        url = urlunsplit(urlsplit(postgres_server)._replace(path=f"/{name}"))
-        migrate(url)
-        yield url
-        server.execute(f"DROP DATABASE {name} WITH (FORCE)")  # type: ignore[arg-type]
-
-
-@pytest.fixture
 def key() -> str:
     """A partition key that no other test uses."""
     return f"f{uuid.uuid4().hex[:10]}"

@@ -143,7 +143,7 @@ def user(number: int) -> dict[str, Any]:
 @pytest.mark.parametrize("seconds", [3, pytest.param(20, marks=pytest.mark.soak)])
 def test_mongo_gone_in_the_middle_of_a_write(
     seconds: int,
-    own_database: str,
+    own_postgres_url: str,
     mongo_process: MongoProcess,
     instance: dg.DagsterInstance,
     tmp_path: Path,
@@ -152,7 +152,7 @@ def test_mongo_gone_in_the_middle_of_a_write(
 ) -> None:
     from resources import mongo_io_manager
 
-    stores = Stores(tmp_path, own_database, mongo_process.url, instance, domains=[zygotrix])
+    stores = Stores(tmp_path, own_postgres_url, mongo_process.url, instance, domains=[zygotrix])
     real, gone = mongo_io_manager._Spool.batches, []
 
     def batches(spool: Any) -> Iterator[Any]:
@@ -193,14 +193,18 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_full_disk_in_the_object_store(
     small_disk: Path,
-    own_database: str,
+    own_postgres_url: str,
     module_mongo_url: str,
     instance: dg.DagsterInstance,
     tmp_path: Path,
     key: str,
 ) -> None:
     stores = Stores(
-        tmp_path, own_database, module_mongo_url, instance, object_store_url=f"file://{small_disk}/objects"
+        tmp_path,
+        own_postgres_url,
+        module_mongo_url,
+        instance,
+        object_store_url=f"file://{small_disk}/objects",
     )
     ballast = small_disk / "ballast"
     ballast.write_bytes(bytes(760 * 1024))
