@@ -12,13 +12,13 @@ import subprocess
 import sys
 import threading
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dagster._core.launcher.base import LaunchRunContext
 from dagster._core.storage.tags import GRPC_INFO_TAG
 
 from resources.run_launcher import LocalRunLauncher, worker_of_run
+from resources.worker_template import changed
 
 if TYPE_CHECKING:
     from dagster._core.storage.dagster_run import DagsterRun
@@ -101,7 +101,7 @@ class _Template:
     """A running `resources.worker_template`.
 
     Attributes:
-        sources: the files that it has loaded, with their times of change.
+        sources: the files that it has loaded, with their times of change; none for one that was changed meanwhile.
     """
 
     code_pointer: str
@@ -122,13 +122,13 @@ class _Template:
         )
         template = cls(code_pointer, process, {})
         loaded = template._answer(_SECONDS_TO_LOAD)
-        template.sources.update((file, _changed(file)) for file in loaded["sources"])
+        template.sources.update(loaded["sources"])
         return template
 
     def is_current(self) -> bool:
         """Whether it lives, and what it has loaded is what lies there."""
         return self.process.poll() is None and all(
-            _changed(file) == time for file, time in self.sources.items()
+            time is not None and changed(file) == time for file, time in self.sources.items()
         )
 
     def fork(self, order: dict[str, str]) -> int:
@@ -165,10 +165,3 @@ class _Template:
                 "the run stays in the queue and is tried again."
             )
         return dict(json.loads(line))
-
-
-def _changed(file: str) -> float | None:
-    try:
-        return Path(file).stat().st_mtime
-    except OSError:
-        return None

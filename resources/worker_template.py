@@ -12,7 +12,9 @@ import json
 import os
 import signal
 import sys
+import time
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 # What workers import when they first need it, and is dear.
@@ -28,11 +30,12 @@ def main() -> None:
     os.dup2(2, 1)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
+    began = time.time()
     _load(sys.argv[1])
     # Nobody waits for workers: run monitoring looks after them.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _answer(answers, {"sources": _sources()})
+    _answer(answers, {"sources": _sources(began)})
     for line in orders:
         worker = os.fork()
         if worker == 0:
@@ -52,11 +55,24 @@ def _load(code_pointer: str) -> None:
             importlib.import_module(name)
 
 
-def _sources() -> list[str]:
-    """Files of loaded modules that are no installed package: what a developer may change."""
+def _sources(began: float) -> dict[str, float | None]:
+    """Files of loaded modules that are no installed package, which a developer may change, with their times of change.
+
+    A file that was changed since loading began has none: nobody knows which text was loaded.
+    """
     files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
     installed = (sys.prefix, sys.base_prefix)
-    return sorted(file for file in files if file and not file.startswith(installed))
+    times = {file: changed(file) for file in sorted(filter(None, files)) if not file.startswith(installed)}
+    now = time.time()
+    return {file: None if at is None or began <= at <= now else at for file, at in times.items()}
+
+
+def changed(file: str) -> float | None:
+    """When a file was changed last, in seconds since 1970; None where there is none."""
+    try:
+        return Path(file).stat().st_mtime
+    except OSError:
+        return None
 
 
 def _answer(answers: Any, what: dict[str, Any]) -> None:

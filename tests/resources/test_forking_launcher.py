@@ -119,6 +119,17 @@ def test_workers_are_forks_of_one_process_until_the_code_changes(location: Locat
     }
 
 
+def test_code_that_changes_while_it_is_loaded_is_seen_by_the_next_run(location: Location) -> None:
+    later = CODE.replace("VERSION", "second")
+    with (location.folder / "location.py").open("a") as code:
+        code.write(f"(HERE / 'location.py').write_text({later!r})\n")
+
+    for _ in range(2):
+        assert location.ended(location.launch("telling")) is dg.DagsterRunStatus.SUCCESS
+
+    assert {version for _, version in location.workers().values()} == {"first", "second"}
+
+
 def test_a_run_is_interrupted_and_its_worker_ends(location: Location) -> None:
     run_id = location.launch("waiting")
     deadline = time.monotonic() + 60
