@@ -5,17 +5,15 @@ A background thread makes and encodes the next batches while the server works on
 
 from __future__ import annotations
 
-import contextvars
 import itertools
-import queue
 import re
-import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from genomics_assets.ahead import close, made_ahead
 from resources.copy_encoding import (
     BatchEncoder,
     CopyError,
@@ -23,7 +21,6 @@ from resources.copy_encoding import (
     Progress,
     RepeatedKeyError,
     UnsupportedTypeError,
-    close,
 )
 from resources.copy_reading import read_batches, read_pandas, read_schema, read_table
 from resources.postgres_catalogue import PostgresColumn, table_columns, table_identifier
@@ -116,7 +113,7 @@ def copy_batches(
         _one_transaction(connection),
         connection.cursor() as cursor,
         _told_by_the_server(table, progress),
-        _made_ahead(encoder.pieces(source, progress), PIECES_AHEAD) as pieces,
+        made_ahead(encoder.pieces(source, progress), PIECES_AHEAD) as pieces,
     ):
         # How long a COPY lasts is the source's matter, not the server's.
         cursor.execute("SELECT set_config('statement_timeout', '0', true)")
@@ -206,53 +203,3 @@ def _place_in_context(context: str | None) -> tuple[int | None, str | None]:
     """
     found = re.search(r"^COPY .*, \D+ (\d+)(?:, \S+ ([^\n]+))?$", context or "", re.MULTILINE)
     return (None, None) if found is None else (int(found[1]) - 1, found[2])
-
-
-@contextmanager
-def _made_ahead(items: Iterator[T], depth: int) -> Iterator[Iterator[T]]:
-    """Makes the items of an iterator in a thread, at most `depth` ahead of their use.
-
-    An exception of the iterator is raised from the iteration. At the end the thread has ended and the
-    iterator is closed, also when its items were not all used.
-    """
-    ready: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(depth)
-    unwanted = threading.Event()
-
-    def hand_over(item: T | None, error: BaseException | None) -> bool:
-        while not unwanted.is_set():
-            try:
-                ready.put((item, error), timeout=0.05)
-            except queue.Full:
-                continue
-            return True
-        return False
-
-    def make() -> None:
-        try:
-            for item in items:
-                if not hand_over(item, None):
-                    break
-            close(items)
-        except BaseException as error:  # noqa: BLE001 - it is raised where the items are used
-            hand_over(None, error)
-        else:
-            hand_over(None, StopIteration())
-
-    def taken() -> Iterator[T]:
-        while True:
-            item, error = ready.get()
-            if isinstance(error, StopIteration):
-                return
-            if error is not None:
-                raise error
-            yield item  # type: ignore[misc]
-
-    # The source sees the caller's context variables, as if it ran in the caller's thread.
-    context = contextvars.copy_context()
-    thread = threading.Thread(target=context.run, args=(make,), name="copy-encoder", daemon=True)
-    thread.start()
-    try:
-        yield taken()
-    finally:
-        unwanted.set()
-        thread.join()

@@ -33,6 +33,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from genomics_assets.ahead import close
 from resources.postgres_catalogue import PostgresColumn, PostgresType
 
 if TYPE_CHECKING:
@@ -101,13 +102,6 @@ class Progress:
         batch = bisect_right(self.batch_ends, row)
         begin = self.batch_ends[batch - 1] if batch else 0
         return f"row {row} (batch {batch}, row {row - begin} of it; counted from 0)"
-
-
-def close(items: Iterator[Any]) -> None:
-    """Close an iterator that can be closed, so that a generator's `finally` runs now."""
-    closing = getattr(items, "close", None)
-    if closing is not None:
-        closing()
 
 
 class Piece(NamedTuple):

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from genomics_assets.ahead import made_ahead
 from genomics_assets.annotations.field_config import SourceField, resolve
 from genomics_assets.annotations.source_files import SourceFolder, version_in_name
 from genomics_assets.annotations.source_table import SourceTable, decoded
@@ -43,6 +44,8 @@ REJECTED = {
 }
 VALUE_OF_ANOTHER_TYPE = "value_of_another_type"
 
+# Records are read in one thread and typed in another.
+_BATCHES_AHEAD = 2
 _INEXACT = ("sv", "star", "non_ref")
 # How far back, beyond its own batch, a row is compared with those before it.
 _ROWS_LOOKED_BACK = 500
@@ -199,10 +202,11 @@ class SourceStream:
         self._lately = set()
         for path in self._folder.data:
             stream = self._stream(path)
-            for batch in stream.batches():
-                rows = self._rows(batch)
-                if rows.num_rows:
-                    yield rows
+            with made_ahead(stream.batches(), _BATCHES_AHEAD) as batches:
+                for batch in batches:
+                    rows = self._rows(batch)
+                    if rows.num_rows:
+                        yield rows
             self._add(stream)
 
     def _stream(self, path: Path) -> VariantStream:
