@@ -6,13 +6,14 @@ partition has one current version of each stage; what it replaced stays, marked 
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, LiteralString
 
 import dagster as dg
 
+from genomics_assets.bmd.canonical_json import canonical_json
 from genomics_assets.bmd.experiment import DroppedExperiment, StoredExperiment, split_partition_key
 from genomics_assets.bmd.expression_matrix import ExpressionMatrix
 from genomics_assets.bmd.stored_results import (
@@ -22,7 +23,6 @@ from genomics_assets.bmd.stored_results import (
     ResultFiles,
     ResultRows,
     StoredResult,
-    canonical_json,
 )
 from genomics_assets.drops import Drop, DropKind
 from genomics_assets.input_error import InputError
@@ -376,12 +376,22 @@ class BmdStore(dg.ConfigurableResource):  # type: ignore[type-arg]
             )
             copy_rows(connection, table, result.rows, {"bmd_result_id": result.bmd_result_id})
 
-    def rows_of(self, table: str, bmd_result_id: int) -> "pa.Table":
+    def rows_of(
+        self,
+        table: str,
+        bmd_result_id: int,
+        columns: Sequence[str] | None = None,
+        order_by: Sequence[str] = (),
+    ) -> "pa.Table":
         """The rows of a BMD result in one of its tables."""
         from resources.copy_binary import read_table
 
         with self.postgres.connection() as connection:
-            return read_table(connection, table, None, {"bmd_result_id": str(bmd_result_id)})
+            return read_table(connection, table, columns, {"bmd_result_id": str(bmd_result_id)}, order_by)
+
+    def probe_statistics(self, bmd_result_id: int, columns: Sequence[str]) -> "pa.Table":
+        """Columns of the rows for each probe and model of a BMD result, in the order in which they were stored."""
+        return self.rows_of("bmd.probe_stat_results", bmd_result_id, columns, order_by=["id"])
 
     # -- charts and exports ------------------------------------------------------------------------------------
 

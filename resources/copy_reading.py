@@ -344,12 +344,12 @@ def _element_type(kind: PostgresType) -> pa.DataType:
 
 
 def _lists(texts: pa.Array, kind: pa.DataType) -> pa.Array:
-    """Arrays from their JSON; each distinct text is parsed once."""
+    """Arrays from their JSON; each distinct text is parsed once, and all of them at once."""
     import pyarrow as pa
     from pyarrow import types
 
     encoded = texts.dictionary_encode()
-    values = [json.loads(text) for text in encoded.dictionary.to_pylist()]
+    values = json.loads(f"[{','.join(encoded.dictionary.to_pylist())}]")
     if types.is_floating(kind.value_type):
         # JSON has no NaN and no infinity: the server writes them as strings.
         values = [[None if item is None else float(item) for item in value] for value in values]

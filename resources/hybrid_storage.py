@@ -10,14 +10,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, LiteralString
 
+from genomics_assets.bmd.canonical_json import canonical_json, parse_json
 from genomics_assets.bmd.stored_results import (
     EncodedResults,
     NewResult,
+    Seen,
     StoredResult,
-    canonical_json,
-    compressed,
     decompressed,
-    parse_json,
 )
 from resources.bmd_rows import copy_rows, insert_row, next_id, supersede
 from resources.object_store import ObjectStoreResource
@@ -136,9 +135,9 @@ def _insert(
     """Results to the side where they belong: the object first, then header and detail rows."""
     result_id = next_id(connection, stage.table)
     key = None
-    if not encoded.in_row:
+    if encoded.packed is not None:
         key = stage.object_key.format(project=project_id, id=result_id)
-        objects.put_bytes(key, compressed(encoded.data))
+        objects.put_bytes(key, encoded.packed)
     columns: dict[str, Any] = {
         "id": result_id,
         "project_id": project_id,
@@ -146,7 +145,7 @@ def _insert(
         "name": result.name,
         stage.method_column: result.method,
         "analysis_info": canonical_json(result.analysis_info).decode(),
-        "results": encoded.data.decode() if encoded.in_row else None,
+        "results": encoded.text,
         "results_s3_key": key,
         "num_results": encoded.rows,
         "identity": result.identity,
@@ -156,7 +155,7 @@ def _insert(
     }
     insert_row(connection, stage.table, columns)
     copy_rows(connection, f"bmd.{stage.details}", result.details, {stage.details_id: result_id})
-    return Saved(result_id, True, len(encoded.data), key)
+    return Saved(result_id, True, encoded.size, key)
 
 
 def read_result(
@@ -193,8 +192,8 @@ def read_result(
         method=method,
         analysis_info=info,
         results_hash=digest,
-        rows=parse_json(in_row if key is None else decompressed(objects.read_bytes(key))),
         upstream=dict(zip(stage.upstream, upstream, strict=True)),
+        read=lambda: in_row if key is None else b"".join(decompressed(objects.read_bytes(key))),
     )
 
 
@@ -227,12 +226,16 @@ def misplaced_results(
         if key is not None and not objects.exists(key):
             yield f"{stage.table} {result_id}: no object {key}"
             continue
-        data = canonical_json(parse_json(in_row)) if key is None else decompressed(objects.read_bytes(key))
-        encoded = EncodedResults(data, 0)
-        if encoded.digest != digest:
+        seen = Seen()
+        pieces = (
+            [canonical_json(parse_json(in_row))] if key is None else decompressed(objects.read_bytes(key))
+        )
+        for _ in seen.pieces(pieces):
+            pass
+        if seen.digest != digest:
             yield f"{stage.table} {result_id}: not the bytes that were written"
-        elif encoded.in_row != (key is None):
-            yield f"{stage.table} {result_id}: {len(data):,} bytes on the wrong side of the limit"
+        elif seen.in_row != (key is None):
+            yield f"{stage.table} {result_id}: {seen.size:,} bytes on the wrong side of the limit"
 
 
 def _known(
@@ -260,4 +263,4 @@ def _known(
     # What it follows within its stage is in its identity already.
     if any(found != result.upstream.get(column) for column, found in above if column != stage.link):
         return None
-    return Saved(row[0], False, len(encoded.data), row[1])
+    return Saved(row[0], False, encoded.size, row[1])

@@ -16,6 +16,7 @@ import numpy as np
 from genomics_assets.blocks import BlockMap, in_threads
 from genomics_assets.bmd.analysis_settings import AnalysisSettings
 from genomics_assets.bmd.best_model import SelectionSettings, select_best_models
+from genomics_assets.bmd.canonical_json import canonical_json
 from genomics_assets.bmd.categories import CategoryResults, analyse_categories, gene_categories
 from genomics_assets.bmd.design import LogTransformation
 from genomics_assets.bmd.experiment import Experiment
@@ -34,7 +35,7 @@ from genomics_assets.bmd.prefilters import (
     prefilter,
 )
 from genomics_assets.bmd.pybmds_engine import fit_with_pybmds
-from genomics_assets.bmd.stored_results import NewFits, NewResult, StoredResult, canonical_json, identity_of
+from genomics_assets.bmd.stored_results import NewFits, NewResult, StoredResult, identity_of
 from genomics_assets.sidecars import parse_sidecar
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def _prefilter_result(
     return NewResult(
         name=prefilter_name(experiment.stored.name, chain),
         method=PREFILTER_TYPES[chain[-1].method],
-        rows=table.to_pylist(),
+        rows=table,
         details=table,
         analysis_info=lineage(
             {"prefilters": [asdict(one) for one in chain], "log_transformation": log_transformation},
@@ -210,7 +211,7 @@ def best_model_stage(
     return NewResult(
         name=_short(f"{name}_BMD_{fits.settings.bmr.type}{fits.settings.bmr.factor:g}"),
         method=BMD_METHOD,
-        rows=statistics.to_pylist(),
+        rows=statistics,
         details=statistics,
         analysis_info=lineage(
             {"selection": selection, "fit": fits.settings, "model_averaging": averaged},

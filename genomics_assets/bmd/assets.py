@@ -143,12 +143,12 @@ def prefilter_results(
     """Which probes respond at all: the test, its correction, fold change, and the reason why a probe was left out."""
     from genomics_assets.bmd.analysis import prefilter_stage
     from genomics_assets.bmd.dropped import settings_of
-    from genomics_assets.bmd.report import counts_of, reasons_table, rows_table
+    from genomics_assets.bmd.report import counts_of, lowest_rows, reasons_table, rows_table
 
     with bmd_run_jobs.step(context) as progress:
         result = prefilter_stage(expression_matrix, settings_of(expression_matrix.stored.options), progress)
-    outcomes = counts_of(row["outcome"] for row in result.rows)
-    best = sorted((row for row in result.rows if row["kept"]), key=lambda row: row["p_value"])
+    outcomes = counts_of(result.details["outcome"].to_pylist())
+    best = lowest_rows(result.details, "kept", "p_value")
     columns = ("probe_id", "p_value", "adjusted_p_value", "best_fold_change", "notel_dose", "lotel_dose")
     context.add_output_metadata(
         {
@@ -248,7 +248,7 @@ def bmd_results(
     """
     from genomics_assets.bmd.analysis import best_model_stage, reselected
     from genomics_assets.bmd.dropped import settings_of
-    from genomics_assets.bmd.report import counts_of, reasons_table, rows_table
+    from genomics_assets.bmd.report import counts_of, lowest_rows, reasons_table, rows_table
 
     settings = settings_of(expression_matrix.stored.options)
     with bmd_run_jobs.step(context), refusing(context.partition_key):
@@ -264,13 +264,13 @@ def bmd_results(
                 "model_fit_id": model_fits.id,
             },
         )
-    winners = sorted((row for row in result.rows if row["is_best"]), key=lambda row: row["bmd"])
+    winners = result.details.filter(result.details["is_best"])
     columns = ("probe_id", "model", "bmd", "bmdl", "bmdu", "fit_p_value", "r_squared")
     context.add_output_metadata(
         {
-            "with a best model": len(winners),
-            "best models": dg.MetadataValue.md(reasons_table(counts_of(row["model"] for row in winners))),
-            "lowest BMDs": dg.MetadataValue.md(rows_table(winners, columns)),
+            "with a best model": winners.num_rows,
+            "best models": dg.MetadataValue.md(reasons_table(counts_of(winners["model"].to_pylist()))),
+            "lowest BMDs": dg.MetadataValue.md(rows_table(lowest_rows(winners, "is_best", "bmd"), columns)),
             "selection": dg.MetadataValue.json(result.analysis_info["parameters"]["selection"]),
         }
     )
@@ -400,13 +400,14 @@ def exports(
 ) -> ResultFiles:
     """Everything as tables for other programs, CSV and Parquet: one wide row a probe, genes, gene sets, points."""
     from genomics_assets.bmd.dropped import settings_of
-    from genomics_assets.bmd.exports import all_exports
+    from genomics_assets.bmd.exports import STATISTICS_COLUMNS, all_exports
 
     settings = settings_of(expression_matrix.stored.options)
     with bmd_run_jobs.step(context):
         annotation, _ = bmd_reference.annotation(settings.chip, expression_matrix.matrix.probes)
         files = all_exports(
-            bmd_results.rows, prefilter_results.rows, annotation.genes_by_probe, gene_bmds, category_results.rows,
+            bmd_store.probe_statistics(bmd_results.id, STATISTICS_COLUMNS), prefilter_results.rows,
+            annotation.genes_by_probe, gene_bmds, category_results.rows,
             bmd_store.rows_of("bmd.points_of_departure", bmd_results.id),
         )  # fmt: skip
     return ResultFiles(bmd_results.id, files)

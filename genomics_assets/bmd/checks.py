@@ -93,9 +93,10 @@ def limits_on_profile(context: dg.AssetCheckExecutionContext, bmd_store: BmdStor
 @dg.asset_check(asset=RESULTS, partitions_def=experiment_partitions)
 def limits_in_order(context: dg.AssetCheckExecutionContext, bmd_store: BmdStore) -> dg.AssetCheckResult:
     """BMDL <= BMD <= BMDU for every probe and model."""
-    from genomics_assets.bmd.expectations import limits_out_of_order
+    from genomics_assets.bmd.expectations import LIMITS, limits_out_of_order
 
-    found = limits_out_of_order(bmd_store.expect_result(BMD, context.partition_key).rows)
+    result = bmd_store.expect_result(BMD, context.partition_key)
+    found = limits_out_of_order(bmd_store.probe_statistics(result.id, LIMITS))
     return dg.AssetCheckResult(
         passed=not found.wrong,
         description=f"{found.wrong:,} of {found.checked:,} fits have limits out of order",

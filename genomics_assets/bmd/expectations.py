@@ -8,7 +8,7 @@ the curve's shape, all linear parameters in closed form, then a simplex search. 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +19,15 @@ from genomics_assets.bmd.fitting import FitFlag, ModelFits
 from genomics_assets.bmd.models import MODELS, model_mean
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from numpy.typing import NDArray
 
 # Of twice the log-likelihood that a limit gives away, and of a log-likelihood.
 DEVIANCE_TOLERANCE = 0.02
 LIKELIHOOD_TOLERANCE = 0.01
 
+# The columns of `bmd.probe_stat_results` that say whether limits are in order, and of what.
+LIMITS = ("probe_id", "model", "bmdl", "bmd", "bmdu")
 # Shapes whose profile is checked; the other polynomials have a sign for each coefficient.
 PROFILED = ("hill", "power", "linear", "exp4", "exp5")
 _STEPS = (240, 80)
@@ -40,15 +43,12 @@ class Disorder:
     examples: list[dict[str, Any]] = field(default_factory=list)
 
 
-def limits_out_of_order(rows: Sequence[Mapping[str, Any]]) -> Disorder:
-    """Fits whose BMDL, BMD and BMDU, where there are all, are not in this order."""
-    checked, wrong = 0, []
-    for row in rows:
-        limits = [row[name] for name in ("bmdl", "bmd", "bmdu") if row[name] is not None]
-        checked += 1
-        if limits != sorted(limits):
-            wrong.append({name: row[name] for name in ("probe_id", "model", "bmdl", "bmd", "bmdu")})
-    return Disorder(checked, len(wrong), wrong[:5])
+def limits_out_of_order(statistics: pa.Table) -> Disorder:
+    """Fits whose BMDL, BMD and BMDU, as far as they are there, are not in this order."""
+    lower, bmd, upper = (statistics[name].to_numpy() for name in ("bmdl", "bmd", "bmdu"))
+    # What is not there is NaN, and no comparison with that holds.
+    wrong = statistics.filter((lower > bmd) | (bmd > upper) | (lower > upper))
+    return Disorder(statistics.num_rows, wrong.num_rows, wrong.select(LIMITS).slice(0, 5).to_pylist())
 
 
 def likelihoods_out_of_order(fits: ModelFits, probes: Sequence[str]) -> Disorder:

@@ -23,6 +23,8 @@ BEST_COLUMNS = (
     "bmd", "bmdl", "bmdu", "fit_p_value", "adverse_direction", "r_squared", "z_score", "fold_change_to_top",
     "bmd_low_dose_ratio", "bmd_high_dose_ratio", "is_step_function",
 )  # fmt: skip
+# What of `bmd.probe_stat_results` the wide table is made of.
+STATISTICS_COLUMNS = tuple(dict.fromkeys(("probe_id", "model", "is_best", *MODEL_COLUMNS, *BEST_COLUMNS)))
 PREFILTER_COLUMNS = ("p_value", "adjusted_p_value", "best_fold_change", "notel_dose", "lotel_dose")
 
 
@@ -73,7 +75,7 @@ def wide_table(
 
 
 def all_exports(
-    statistics: Sequence[Mapping[str, Any]],
+    statistics: pa.Table,
     prefilter: Sequence[Mapping[str, Any]],
     genes_by_probe: Mapping[str, Sequence[str]],
     genes: pa.Table,
@@ -94,7 +96,7 @@ def all_exports(
 
     own_key = "bmd_result_id"
     tables = {
-        "probes": wide_table(_table(statistics), _table(prefilter), genes_by_probe),
+        "probes": wide_table(statistics, _table(prefilter), genes_by_probe),
         "genes": genes.drop_columns([own_key]).sort_by([("bmd", "ascending"), ("gene", "ascending")]),
         "categories": _table(categories)
         if categories

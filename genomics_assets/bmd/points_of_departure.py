@@ -109,9 +109,12 @@ def points_table(points: tuple[PointOfDeparture, ...]) -> pa.Table:
 
 def _resampled(bmd: NDArray[np.float64], draws: int, draw: np.random.Generator) -> NDArray[np.float64]:
     """(draws, n): genes drawn with replacement, sorted."""
-    if not bmd.size:
-        return np.zeros((draws, 0))
-    return np.sort(bmd[draw.integers(0, bmd.size, (draws, bmd.size))], axis=1)
+    samples = np.empty((draws, bmd.size))
+    # Row by row, so that the drawn places of all draws never lie in memory beside what they point to.
+    for sample in samples if bmd.size else ():
+        sample[:] = bmd[draw.integers(0, bmd.size, bmd.size)]
+        sample.sort()
+    return samples
 
 
 def _interval(values: NDArray[np.float64]) -> tuple[float | None, float | None]:

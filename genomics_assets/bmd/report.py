@@ -68,6 +68,12 @@ def rows_table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str
     return markdown_table(columns, [[_cell(row.get(name)) for name in columns] for row in shown])
 
 
+def lowest_rows(table: pa.Table, chosen: str, column: str) -> list[dict[str, Any]]:
+    """Of the rows of which a column of truths says so, those with the lowest numbers in another, lowest first."""
+    rows = table.filter(table[chosen]).sort_by(column).slice(0, ROWS_SHOWN)
+    return list(rows.to_pylist())
+
+
 def flag_counts(fits: pa.Table) -> dict[str, int]:
     """How often each flag occurs: of probes once a probe, of fits once a fit."""
     import numpy as np

@@ -8,100 +8,119 @@ either side.
 from __future__ import annotations
 
 import hashlib
-import json
-import math
 import struct
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from genomics_assets.bmd.canonical_json import canonical_json, canonical_rows, parse_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    ResultRecords: TypeAlias = Sequence[Mapping[str, Any]] | pa.Table
+
 JSONB_LIMIT_BYTES = 1_048_576
 
-# Beyond it a float and an integer can no longer be told apart once PostgreSQL has written them as decimals.
-_LARGEST_INTEGER = 2**53
+_PIECE_BYTES = 1 << 22
+# Of deflate: 6 takes twice the time for a tenth less.
+_LEVEL = 3
 # Deflate, no name, no time, unknown system: what Python's own gzip module writes differs between its versions.
 _GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 
 
-def canonical_json(value: Any) -> bytes:
-    r"""JSON of which there is one for each value: sorted keys, no blanks, UTF-8, NaN and infinities as null.
-
-    Raises:
-        ValueError: an integer beyond 2^53, text that PostgreSQL cannot keep, or a value that JSON has no word for.
-
-    >>> canonical_json({"b": [1.0, float("nan")], "a": "µ"}).decode()
-    '{"a":"µ","b":[1.0,null]}'
-    """
-    try:
-        text = json.dumps(
-            _storable(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-        )
-        return text.encode()
-    except (TypeError, UnicodeEncodeError) as error:
-        raise ValueError(f"not storable as JSON: {error}") from None
-
-
-def parse_json(data: bytes | str) -> Any:
-    """The value that `canonical_json` was given, nulls for what was not finite.
-
-    PostgreSQL writes a float such as 1e+300 as 301 digits; it is read as the float it was.
-    """
-    return json.loads(data, parse_int=_number)
-
-
-def compressed(data: bytes) -> bytes:
+def compressed(pieces: Iterable[bytes]) -> bytes:
     """As gzip, modification time 0; the same bytes on every machine and at every time."""
-    deflate = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS)
-    body = deflate.compress(data) + deflate.flush()
-    return _GZIP_HEADER + body + struct.pack("<LL", zlib.crc32(data), len(data) & 0xFFFFFFFF)
+    deflate = zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
+    packed, checksum, size = [_GZIP_HEADER], 0, 0
+    for piece in pieces:
+        packed.append(deflate.compress(piece))
+        checksum = zlib.crc32(piece, checksum)
+        size += len(piece)
+    packed += [deflate.flush(), struct.pack("<LL", checksum, size & 0xFFFFFFFF)]
+    return b"".join(packed)
 
 
-def decompressed(data: bytes) -> bytes:
-    """What `compressed` was given.
+def decompressed(data: bytes) -> Iterator[bytes]:
+    """What `compressed` was given, cut elsewhere.
 
     Raises:
         ValueError: the object is cut or damaged.
     """
+    inflate = zlib.decompressobj(zlib.MAX_WBITS | 16)
     try:
-        inflate = zlib.decompressobj(zlib.MAX_WBITS | 16)
-        whole = inflate.decompress(data)
+        while data and not inflate.eof:
+            yield inflate.decompress(data, _PIECE_BYTES)
+            data = inflate.unconsumed_tail
+        yield inflate.flush()
     except zlib.error as error:
         raise ValueError(f"a damaged object: {error}") from None
     if not inflate.eof:
         raise ValueError("the object is cut short")
-    return whole
+
+
+class Seen:
+    """What went by of canonical JSON: how long it is, its hash, and the JSON itself while it is short enough for a row."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._digest = hashlib.sha256()
+        self._short: list[bytes] = []
+
+    def pieces(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        """The same pieces."""
+        for piece in pieces:
+            self.size += len(piece)
+            self._digest.update(piece)
+            if self.in_row:
+                self._short.append(piece)
+            else:
+                self._short.clear()
+            yield piece
+
+    @property
+    def in_row(self) -> bool:
+        """Whether it is kept in the row; else it is an object."""
+        return self.size <= JSONB_LIMIT_BYTES
+
+    @property
+    def digest(self) -> str:
+        """SHA-256."""
+        return self._digest.hexdigest()
+
+    @property
+    def text(self) -> str | None:
+        """All of it, where it is kept in the row."""
+        return b"".join(self._short).decode() if self.in_row else None
 
 
 @dataclass(frozen=True)
 class EncodedResults:
-    """Results ready to be stored.
+    """Results ready to be stored; long ones never lie in memory as JSON.
 
     Attributes:
-        data: canonical JSON.
         rows: how many results they are.
+        size: bytes of canonical JSON.
+        digest: SHA-256 of it.
+        text: the JSON, where it is kept in the row.
+        packed: the JSON compressed, where it is an object.
     """
 
-    data: bytes
     rows: int
+    size: int
+    digest: str
+    text: str | None = field(repr=False)
+    packed: bytes | None = field(repr=False)
 
     @classmethod
-    def of(cls, rows: Sequence[Mapping[str, Any]]) -> EncodedResults:
-        """Encode a table, one mapping a row."""
-        return cls(canonical_json(rows), len(rows))
-
-    @property
-    def in_row(self) -> bool:
-        """Whether they are kept in the row; else they are an object."""
-        return len(self.data) <= JSONB_LIMIT_BYTES
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the canonical JSON."""
-        return hashlib.sha256(self.data).hexdigest()
+    def of(cls, rows: ResultRecords) -> EncodedResults:
+        """Encode a table, or one mapping a row."""
+        seen = Seen()
+        pieces = [canonical_json(rows)] if isinstance(rows, Sequence) else canonical_rows(rows)
+        packed = compressed(seen.pieces(pieces))
+        return cls(len(rows), seen.size, seen.digest, seen.text, None if seen.in_row else packed)
 
 
 @dataclass(frozen=True)
@@ -111,7 +130,7 @@ class NewResult:
     Attributes:
         name: what people call them.
         method: the stage's method: prefilter type, BMD method or category type.
-        rows: one mapping a result; JSON-safe but for NaN and infinities, which become nulls.
+        rows: one row or mapping a result; JSON-safe but for NaN and infinities, which become nulls.
         details: the same results as columns of the stage's detail table.
         analysis_info: parameters, hashes of the inputs, versions and ids upstream.
         upstream: the columns that point to earlier stages, with their ids.
@@ -120,8 +139,8 @@ class NewResult:
 
     name: str
     method: str
-    rows: Sequence[Mapping[str, Any]]
-    details: pa.Table
+    rows: ResultRecords = field(repr=False)
+    details: pa.Table = field(repr=False)
     analysis_info: Mapping[str, Any]
     upstream: Mapping[str, int | None] = field(default_factory=dict)
     before: Sequence[NewResult] = ()
@@ -144,8 +163,8 @@ class StoredResult:
         method: prefilter type, BMD method or category type.
         analysis_info: how it was made.
         results_hash: SHA-256 of the canonical JSON.
-        rows: one dict a result; None where there is no number.
         upstream: the columns that point to earlier stages, with their ids.
+        read: gives the canonical JSON.
     """
 
     id: int
@@ -155,8 +174,14 @@ class StoredResult:
     method: str
     analysis_info: Mapping[str, Any]
     results_hash: str
-    rows: list[dict[str, Any]] = field(repr=False)
-    upstream: Mapping[str, int | None] = field(default_factory=dict)
+    upstream: Mapping[str, int | None]
+    read: Callable[[], bytes | str] = field(repr=False)
+
+    @cached_property
+    def rows(self) -> list[dict[str, Any]]:
+        """One dict a result; None where there is no number. They are read when they are first asked for."""
+        rows: list[dict[str, Any]] = parse_json(self.read())
+        return rows
 
 
 @dataclass(frozen=True)
@@ -219,36 +244,3 @@ def identity_of(method: str, analysis_info: Mapping[str, Any]) -> str:
 def digest_of(value: Any) -> str:
     """SHA-256 of a value's canonical JSON: the identity of parameters and inputs."""
     return hashlib.sha256(canonical_json(value)).hexdigest()
-
-
-def _storable(value: Any) -> Any:
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            return None
-        return value or 0.0
-    if isinstance(value, int):
-        if abs(value) > _LARGEST_INTEGER:
-            raise ValueError(f"{value} is beyond 2^53")
-        return value
-    if isinstance(value, str):
-        if "\0" in value:
-            raise ValueError("text with a NUL character")
-        return value
-    if isinstance(value, Mapping):
-        return {_key(key): _storable(item) for key, item in value.items()}
-    if isinstance(value, Sequence):
-        return [_storable(item) for item in value]
-    raise TypeError(f"{type(value).__name__} has no form in JSON")
-
-
-def _key(key: Any) -> str:
-    if not isinstance(key, str):
-        raise TypeError(f"the key {key!r} is not text")
-    return str(_storable(key))
-
-
-def _number(digits: str) -> int | float:
-    number = int(digits) if len(digits) < 18 else 2 * _LARGEST_INTEGER
-    return number if abs(number) <= _LARGEST_INTEGER else float(digits)

@@ -16,6 +16,7 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
+from genomics_assets.bmd.canonical_json import canonical_json
 from genomics_assets.bmd.experiment import DroppedExperiment, split_partition_key
 from genomics_assets.bmd.expression_matrix import parse_expression_matrix
 from genomics_assets.bmd.stored_results import (
@@ -26,7 +27,6 @@ from genomics_assets.bmd.stored_results import (
     NewResult,
     ResultFiles,
     ResultRows,
-    canonical_json,
 )
 from genomics_assets.input_error import InputError
 from resources.bmd_store import BmdStore
