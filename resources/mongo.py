@@ -28,7 +28,7 @@ class MongoResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """`mongodb://host:port/database`. None: `GENOMICS_MONGO_URL`, else the embedded server of this home."""
 
     server_selection_seconds: float = 20.0
-    """How long an operation waits for a server that is absent or restarting."""
+    """How long an operation waits for a server that is absent or restarting, unless the URL says it."""
 
     _client: Any = PrivateAttr(default=None)
     _client_pid: int = PrivateAttr(default=0)
@@ -74,17 +74,16 @@ class MongoResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
         shown = masked(url)
         remedy = "check GENOMICS_MONGO_URL"
+        patience: dict[str, Any] = {}
+        if "serverselectiontimeoutms=" not in url.lower():
+            patience["serverSelectionTimeoutMS"] = int(self.server_selection_seconds * 1000)
         client: MongoClient[dict[str, Any]] | None = None
         try:
-            client = pymongo.MongoClient(
-                url,
-                appname="genomics_assets",
-                tz_aware=True,
-                serverSelectionTimeoutMS=int(self.server_selection_seconds * 1000),
-            )
+            client = pymongo.MongoClient(url, appname="genomics_assets", tz_aware=True, **patience)
             client.admin.command("ping")
         except ServerSelectionTimeoutError:
-            problem = f"no server answered within {self.server_selection_seconds:g} s"
+            seconds = client.options.server_selection_timeout if client is not None else 0
+            problem = f"no server answered within {seconds:g} s"
             remedy = "start the server (`make up` starts the embedded one) or correct GENOMICS_MONGO_URL"
         except OperationFailure as error:
             problem = f"the server refused the connection ({without_password(str(error), url)})"

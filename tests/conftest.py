@@ -22,6 +22,14 @@ import pytest
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a file in one process; whole stacks in two, for more at once leave no core to any."""
+    stacks = sorted({item.path for item in items if item.path.parent.name == "e2e"})
+    for item in items:
+        group = f"stack {stacks.index(item.path) % 2}" if item.path in stacks else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A GENOMICS_HOME of the test run's own, so that it never meets a running checkout."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -14,6 +14,9 @@ from resources.object_store import ObjectNotFoundError, ObjectStoreError, Object
 MANIFEST = "manifest.json"
 FORMAT = 1
 _CHUNK = 1 << 20
+
+# Takes each line that is told.
+Out = Callable[[str], object]
 
 
 class BackupError(RuntimeError):

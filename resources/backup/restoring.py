@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from resources.backup.database import check_is_empty, count_rows, restore_database
 from resources.backup.documents import check_no_documents, digest_of, restore_documents
-from resources.backup.manifest import BackupError, Manifest, check_file
+from resources.backup.manifest import BackupError, Manifest, Out, check_file
 from resources.backup.objects import check_no_objects, missing_objects, restore_objects
 from resources.migrations import known_revisions
 from resources.mongo import MongoResource
 from resources.object_store import ObjectStoreResource
-
-Out = Callable[[str], object]
 
 
 def restore(

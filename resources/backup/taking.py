@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import version
 
 from resources.backup.database import dump_database, runs_since
 from resources.backup.documents import dump_documents
-from resources.backup.manifest import BackupError, Manifest
+from resources.backup.manifest import BackupError, Manifest, Out
 from resources.backup.objects import dump_objects
 from resources.mongo import MongoResource
 from resources.object_store import ObjectStoreResource
-
-Out = Callable[[str], object]
 
 
 def take_backup(

@@ -123,7 +123,7 @@ class Containers:
                 process.terminate()
         for name, process in list(self.running.items()):
             try:
-                process.wait(60)
+                process.wait(10)
             except subprocess.TimeoutExpired:
                 self.kill(name)
             try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
 from dataclasses import replace
 
 import dagster as dg
@@ -14,7 +13,6 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from genomics_assets.commands.metrics import PortTakenError, metrics
-from resources.dagster_storage import dagster_schema, dagster_storage_url
 from resources.environment import Environment
 
 Figures = dict[tuple[str, tuple[str, ...]], float]
@@ -28,21 +26,6 @@ def answer() -> int:
 @dg.asset
 def no_answer() -> int:
     raise ValueError("none")
-
-
-@pytest.fixture(scope="module")
-def instance(postgres_url: str) -> Iterator[dg.DagsterInstance]:
-    with dagster_schema(postgres_url):
-        pass
-    storage = {
-        "custom": {
-            "module": "resources.pooled_storage",
-            "class": "PooledPostgresStorage",
-            "config": {"postgres_url": dagster_storage_url(postgres_url)},
-        }
-    }
-    with dg.instance_for_test(overrides={"storage": storage}) as instance:
-        yield instance
 
 
 @pytest.fixture

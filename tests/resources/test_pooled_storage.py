@@ -2,35 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import dagster as dg
 import psycopg
-import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
-
-from resources.dagster_storage import dagster_schema, dagster_storage_url
 
 
 @dg.asset
 def answer() -> int:
     return 42
-
-
-@pytest.fixture
-def instance(postgres_url: str) -> Iterator[dg.DagsterInstance]:
-    with dagster_schema(postgres_url):
-        pass
-    storage = {
-        "custom": {
-            "module": "resources.pooled_storage",
-            "class": "PooledPostgresStorage",
-            "config": {"postgres_url": dagster_storage_url(postgres_url)},
-        }
-    }
-    with dg.instance_for_test(overrides={"storage": storage}) as instance:
-        yield instance
 
 
 def connections(postgres_url: str) -> int:

@@ -92,8 +92,8 @@ def test_a_code_server_behind_a_port_is_asked_and_not_this_machine(
             time.sleep(0.2)
         gone = launcher.check_run_worker_health(run)
     finally:
-        server.terminate()
-        server.wait(60)
+        server.kill()
+        server.wait()
     assert gone.status is WorkerStatus.FAILED
     assert f"127.0.0.1:{port} knows nothing of the run" in (gone.msg or "")
 

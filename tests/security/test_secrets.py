@@ -19,7 +19,6 @@ from genomics_assets import variants, zygotrix
 from resources import default_resources
 from resources.drop_ledger import DropLedgerResource
 from resources.inbox import InboxResource
-from resources.mongo import MongoResource
 from sensors.drain import drain
 
 # Each with a sign that URLs escape, so that a part of it is looked for, which is the same in every form.
@@ -84,7 +83,7 @@ def environment(login: str, nobody: int, tmp_path: Path, monkeypatch: pytest.Mon
     mongo = quote(SECRETS["mongo"], safe="")
     for name, value in {
         "GENOMICS_POSTGRES_URL": login,
-        "GENOMICS_MONGO_URL": f"mongodb://ann:{mongo}@127.0.0.1:{nobody}/zygotrix",
+        "GENOMICS_MONGO_URL": f"mongodb://ann:{mongo}@127.0.0.1:{nobody}/zygotrix?serverSelectionTimeoutMS=200",
         "GENOMICS_OBJECT_STORE_URL": "s3://bucket/prefix",
         "GENOMICS_S3_ENDPOINT_URL": f"http://127.0.0.1:{nobody}",
         "GENOMICS_INBOX": str(tmp_path / "inbox"),
@@ -137,7 +136,6 @@ def test_planted_secrets_stay_where_they_are(
     resources: dict[str, Any] = default_resources()
     ledger = DropLedgerResource(postgres=resources["postgres"], settle_seconds=0.05)
     resources |= {
-        "mongo": MongoResource(server_selection_seconds=0.2),
         "drop_ledger": ledger,
         "inbox": InboxResource(drop_ledger=ledger),
     }
