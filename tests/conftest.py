@@ -22,6 +22,8 @@ import pytest
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+# Before pytest-xdist reads the groups.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests of a file in one process; whole stacks in two, for more at once leave no core to any."""
     stacks = sorted({item.path for item in items if item.path.parent.name == "e2e"})
