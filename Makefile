@@ -38,7 +38,7 @@ demo: $(VENV)/project.done
 
 # More processes than cores: half of the time of many tests is waiting.
 test: $(VENV)/project.done $(VENV)/dev.done
-	$(BIN)/python -m pytest --numprocesses 4 --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 4 --dist loadscope $(ARGS)
 
 soak: $(VENV)/project.done $(VENV)/dev.done
 	$(BIN)/python -m pytest -m soak --timeout 3600 tests $(ARGS)

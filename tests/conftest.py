@@ -15,21 +15,27 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
+STACKS = sorted(path.name for path in (Path(__file__).parent / "e2e").glob("test_*.py"))
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
-# Before pytest-xdist reads the groups.
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file in one process; whole stacks in two, for more at once leave no core to any."""
-    stacks = sorted({item.path for item in items if item.path.parent.name == "e2e"})
-    for item in items:
-        group = f"stack {stacks.index(item.path) % 2}" if item.path in stacks else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+class Together(LoadScopeScheduling):
+    """Keeps the tests of a file in one process; whole stacks in two, for more at once leave no core to any."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return f"stack {STACKS.index(Path(file).name) % 2}" if Path(file).parent.name == "e2e" else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """How `--numprocesses` spreads the tests."""
+    return Together(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)
