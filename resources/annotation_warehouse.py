@@ -363,6 +363,12 @@ class AnnotationWarehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
         with self.postgres.connection() as connection:
             return self._sources(connection)
 
+    def filled_columns(self) -> list[PostgresColumn]:
+        """The columns of `genomics.variants` that sources fill."""
+        with self.postgres.connection() as connection:
+            columns = table_columns(connection, "genomics.variants")
+        return [column for column in columns if column.name in SEED_COLUMNS]
+
     def current(self, source: str) -> SourceVersion | None:
         """The version of a source that stands."""
         with self.postgres.connection() as connection:

@@ -20,7 +20,7 @@ from genomics_assets.variants.assets import OWNERS, RETRIES, variants
 from resources.annotation_warehouse import AnnotationWarehouse, filled_columns_lineage
 from resources.environment import Environment
 from resources.inbox import InboxResource
-from resources.preview import picture
+from resources.preview import column_schema, picture
 from resources.variant_warehouse import VariantWarehouse
 
 
@@ -135,6 +135,7 @@ def annotated_variants(
     return dg.MaterializeResult(
         metadata={
             "dagster/table_name": "genomics.annotated_variants",
+            "dagster/column_schema": column_schema(annotation_warehouse.filled_columns()),
             "dagster/column_lineage": filled_columns_lineage(sources),
             "loads annotated": done.loads,
             "variants looked at": done.looked_at,

@@ -27,6 +27,10 @@ def test_sources_fill_columns_incrementally(warehouse: AnnotatedWarehouse, name:
 
     assert annotated(warehouse, name) == [(100, 0.25, "Benign"), (200, 0.5, None), (300, None, None)]
     assert (first["loads annotated"], first["variants updated"]) == (1, 2)
+    shown = [column.name for column in first["dagster/column_schema"].columns]
+    assert set(shown) == set(first["dagster/column_lineage"].deps_by_column), (
+        "the UI shows lineage of columns it knows"
+    )
     assert warehouse.rows("file_annotations", name) == [({},), ({"af_gnomad": 0.75},), (None,)]
 
     idle = warehouse.annotate()
