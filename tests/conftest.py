@@ -33,11 +33,6 @@ class Together(LoadScopeScheduling):
         return f"stack {STACKS.index(Path(file).name) % 2}" if Path(file).parent.name == "e2e" else file
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with whole stacks, which take longest."""
-    items.sort(key=lambda item: item.path.parent.name != "e2e")
-
-
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
     """How `--numprocesses` spreads the tests."""
     return Together(config, log)
