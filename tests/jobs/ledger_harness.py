@@ -1,6 +1,7 @@
 """One ledger at a time: work on its jobs, in this process and in others, and see what became of them."""
 
 import multiprocessing
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,15 @@ class Bench:
     def worker(self, run_key: str, what: str) -> "Worker":
         """Another process that takes up the job of a run key."""
         return Worker(self, run_key, what)
+
+    def abandon(self, job: Any) -> None:
+        """Let a job's worker be gone: its lock is free once the server has seen that the session is over."""
+        session = job._keeper._lock.connection.info.backend_pid
+        job._keeper.release()
+        deadline = time.monotonic() + 60
+        while self.query("SELECT FROM pg_stat_activity WHERE pid = %s", session):
+            assert time.monotonic() < deadline, "the session does not end"
+            time.sleep(0.02)
 
     def jobs(self, run_key: str) -> list[dict[str, Any]]:
         """Attempts of a run key in order, in the words of their store."""

@@ -140,7 +140,7 @@ def test_a_worker_that_is_known_to_be_gone_is_not_waited_for(
 def test_the_run_of_a_reaped_job_is_reported_failed(bench: Bench, key: str) -> None:
     run = create_run_for_test(bench.instance, status=dg.DagsterRunStatus.STARTED)
     job = bench.begin(key, run.run_id)
-    job._keeper.release()
+    bench.abandon(job)
     care = care_for_jobs([bench.ledger], bench.instance)
     assert care.runs == [run.run_id]
     assert [str(closed.id) for closed in care.closed] == [str(job.id)]
@@ -155,7 +155,7 @@ def test_the_run_of_a_drain_is_left_to_whoever_takes_its_file_again(bench: Bench
         bench.instance, status=dg.DagsterRunStatus.STARTED, tags={DRAIN_TAG: "here:1"}
     )  # fmt: skip
     job = bench.begin(key, run.run_id)
-    job._keeper.release()
+    bench.abandon(job)
     care = care_for_jobs([bench.ledger], bench.instance)
     assert [str(closed.id) for closed in care.closed] == [str(job.id)]
     assert care.runs == []
