@@ -110,8 +110,10 @@ def points_table(points: tuple[PointOfDeparture, ...]) -> pa.Table:
 def _resampled(bmd: NDArray[np.float64], draws: int, draw: np.random.Generator) -> NDArray[np.float64]:
     """(draws, n): genes drawn with replacement, sorted."""
     samples = np.empty((draws, bmd.size))
+    if not bmd.size:
+        return samples
     # Row by row, so that the drawn places of all draws never lie in memory beside what they point to.
-    for sample in samples if bmd.size else ():
+    for sample in samples:
         sample[:] = bmd[draw.integers(0, bmd.size, bmd.size)]
         sample.sort()
     return samples
