@@ -43,6 +43,14 @@ def test_an_absent_server_is_named_without_its_password() -> None:
     assert "s3cr" not in str(refused.value)
 
 
+def test_the_url_says_how_long_an_absent_server_is_waited_for() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    mongo = MongoResource(url=f"mongodb://127.0.0.1:{port}/x?serverSelectionTimeoutMS=250")
+    with pytest.raises(MongoError, match=r"no server answered within 0\.25 s"):
+        mongo.database()
+
+
 @pytest.mark.parametrize(
     "url",
     [
