@@ -6,6 +6,9 @@ All instances of a process share them: a code server makes an instance for each 
 
 It also asks the catalogue again and again whether its own tables are there, with every fifth statement of a run: here a
 table or column that was there once is there.
+
+And it writes down that a run failed after the run has failed. Dagster does so the other way round, and its daemon, which
+looks for failures to try again, took a run that it saw in between for one that goes on: nobody ever tried it again.
 """
 
 import os
@@ -15,10 +18,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 from dagster._core.storage.config import PostgresStorageConfig
 from dagster._serdes import ConfigurableClassData
+from dagster._time import datetime_from_timestamp
 from dagster_postgres import DagsterPostgresStorage
 from dagster_postgres.utils import create_pg_engine, get_token_provider_from_config, pg_url_from_config
 
 if TYPE_CHECKING:
+    from dagster import EventLogEntry
+    from dagster._core.storage.runs.base import RunStorage
     from dagster_postgres.auth import PgTokenProvider
     from sqlalchemy import Engine
 
@@ -56,6 +62,9 @@ class PooledPostgresStorage(DagsterPostgresStorage):
                 setattr(
                     storage, question, _asked_until_true(postgres_url, question, getattr(storage, question))
                 )
+        self._event_log_storage.store_event = _failing_first(  # type: ignore[assignment,method-assign]
+            self._run_storage, self._event_log_storage.store_event
+        )
 
     @classmethod
     def from_config_value(
@@ -81,6 +90,21 @@ def _asked_until_true(postgres_url: str, question: str, ask: Callable[..., bool]
         return key in _seen
 
     return answer
+
+
+def _failing_first(
+    runs: "RunStorage", store: "Callable[[EventLogEntry], None]"
+) -> "Callable[[EventLogEntry], None]":
+    """Storing an event; that of a failure when its run has the status and the reason."""
+
+    def store_event(event: "EventLogEntry") -> None:
+        if event.is_dagster_event and event.get_dagster_event().is_run_failure:
+            runs.handle_run_event(
+                event.run_id, event.get_dagster_event(), datetime_from_timestamp(event.timestamp)
+            )
+        store(event)
+
+    return store_event
 
 
 def _engine(postgres_url: str, token_provider: "PgTokenProvider | None", options: Any) -> "Engine":

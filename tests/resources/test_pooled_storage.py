@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 import psycopg
+from dagster._core.test_utils import create_run_for_test
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
@@ -54,6 +55,25 @@ def test_the_catalogue_is_asked_once_for_what_does_not_go_away(instance: dg.Dags
         event.remove(Engine, "before_cursor_execute", note)
 
     assert asked == []
+
+
+def test_a_failure_is_told_when_its_run_has_failed(instance: dg.DagsterInstance, postgres_url: str) -> None:
+    """What the daemon sees that looks between the two: it tries a run again that has failed, and no other."""
+    run = create_run_for_test(instance, "load_vcf", status=dg.DagsterRunStatus.STARTED)
+    seen: list[tuple[str, ...]] = []
+
+    @event.listens_for(Engine, "after_cursor_execute")
+    def look(_connection: object, _cursor: object, statement: str, parameters: object, *_: object) -> None:
+        if statement.startswith("INSERT INTO event_logs") and "PIPELINE_FAILURE" in str(parameters):
+            with psycopg.connect(postgres_url) as other:
+                seen.extend(other.execute("SELECT status FROM dagster.runs WHERE run_id = %s", (run.run_id,)))
+
+    try:
+        instance.report_run_failed(run, "its process is gone")
+    finally:
+        event.remove(Engine, "after_cursor_execute", look)
+
+    assert seen == [("FAILURE",)]
 
 
 def test_a_server_that_dropped_its_connections_is_not_noticed(
