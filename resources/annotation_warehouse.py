@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from genomics_assets.annotations.field_config import SEED_COLUMNS, SEED_TYPES, SourceField, check_source_name
+from genomics_assets.annotations.pictures import Origin
 from genomics_assets.annotations.source_load import SourceLoad, check_content, check_likeness
 from genomics_assets.annotations.source_records import SourceTally
 from genomics_assets.drops import Drop, DropKind
@@ -665,6 +666,18 @@ class AnnotationWarehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
         return dropped
 
 
+def origins(sources: Sequence[RegisteredSource]) -> dict[str, list[Origin]]:
+    """By column of `genomics.variants` the columns of sources that fill it, first the one that goes first."""
+    return {
+        column: [
+            Origin(source.name, source.version or "", source.fills[column])
+            for source in sources
+            if column in source.fills
+        ]
+        for column in SEED_COLUMNS
+    }
+
+
 def filled_columns_lineage(sources: Sequence[RegisteredSource]) -> dg.TableColumnLineage:
     """Columns of `genomics.variants` by the columns of sources that fill them, and by their own."""
     source_asset = dg.AssetKey(["annotations", "annotation_source"])
@@ -674,10 +687,10 @@ def filled_columns_lineage(sources: Sequence[RegisteredSource]) -> dg.TableColum
             column: [
                 *(
                     dg.TableColumnDep(asset_key=source_asset, column_name=alias)
-                    for alias in dict.fromkeys(s.fills[column] for s in sources if column in s.fills)
+                    for alias in dict.fromkeys(origin.column for origin in found)
                 ),
                 dg.TableColumnDep(asset_key=variants, column_name=column),
             ]
-            for column in SEED_COLUMNS
+            for column, found in origins(sources).items()
         }
     )

@@ -17,7 +17,7 @@ from genomics_assets.annotations.source_load import Likeness, Rollback, SourceLo
 from genomics_assets.automation import once_for_all_that_waits
 from genomics_assets.pools import POSTGRES_WRITE
 from genomics_assets.variants.assets import OWNERS, RETRIES, variants
-from resources.annotation_warehouse import AnnotationWarehouse, filled_columns_lineage
+from resources.annotation_warehouse import AnnotationWarehouse, filled_columns_lineage, origins
 from resources.environment import Environment
 from resources.inbox import InboxResource
 from resources.preview import column_schema, picture
@@ -120,7 +120,7 @@ def annotated_variants(
     New loads get theirs, and a new version of a source touches the variants whose values it changed; no other row is
     written. What a version changed for variants that were held is in genomics.annotation_changes.
     """
-    from genomics_assets.annotations.pictures import change_picture
+    from genomics_assets.annotations.pictures import change_picture, lineage_picture
     from genomics_assets.annotations.report import changes_sentences, values_table
 
     done = annotation_warehouse.annotate(everything=config.everything)
@@ -142,6 +142,9 @@ def annotated_variants(
             "versions shown": len(done.versions),
             "variants updated": done.updated,
             "updated by column": dg.MetadataValue.json(done.by_column),
+            "where columns come from": picture(
+                lineage_picture(origins(sources)), "columns of sources and of variants"
+            ),
             "sources": dg.MetadataValue.json({s.name: s.version or "not told" for s in sources}),
             "what changed": dg.MetadataValue.md(changes_sentences(changes)),
             **shown,

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from annotation_harness import AF, SIG, AnnotatedWarehouse, vcf
 
+from genomics_assets.annotations.pictures import Origin, lineage_picture
+from resources.annotation_warehouse import origins
+from resources.preview import picture
+
 GNOMAD = {"field": "AF", "alias": "gnomad_af", "fills": "af_gnomad"}
 CLINVAR = {"field": "CLNSIG", "alias": "clinvar_sig"}
 OWN = '##INFO=<ID=gnomAD_AF,Number=A,Type=Float,Description="d">'
@@ -31,6 +35,11 @@ def test_sources_fill_columns_incrementally(warehouse: AnnotatedWarehouse, name:
     assert set(shown) == set(first["dagster/column_lineage"].deps_by_column), (
         "the UI shows lineage of columns it knows"
     )
+    lineage = origins(warehouse.resources["annotation_warehouse"].sources())
+    assert Origin(source, "", "gnomad_af") in lineage["af_gnomad"]
+    assert Origin(source, "", "clinvar_sig") in lineage["clinvar_sig"]
+    drawn = picture(lineage_picture(lineage), "columns of sources and of variants")
+    assert first["where columns come from"] == drawn.value
     assert warehouse.rows("file_annotations", name) == [({},), ({"af_gnomad": 0.75},), (None,)]
 
     idle = warehouse.annotate()
