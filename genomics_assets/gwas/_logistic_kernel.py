@@ -23,19 +23,25 @@ _LONGEST_STEP = 5.0
 _LOG2_E = 1.4426950408889634
 _LN2_HIGH, _LN2_LOW = 6.93145751953125e-1, 1.42860682030941723212e-6
 _ROUNDED = 6755399441055744.0
+# By byte of four codes: copies, and whether the call is missing.
+_CODES = (np.arange(256)[:, None] >> (2 * np.arange(4))) & 3
+_DOSAGES = np.array([2.0, 0.0, 1.0, 0.0])[_CODES]
+_UNKNOWN = (_CODES == 1).astype(np.float64)
+
+
+# Pieces are slices: an index that is a sum could be negative for all that the compiler knows, and such loops stay scalar.
 
 
 @compiled()
 def _exp_of_negative(eta: Any, out: Any, bits: Any, floats: Any, size: int) -> None:
-    """Make out = exp(-eta), vectorised: Cody and Waite's reduction, a Taylor polynomial, and the exponent's bits."""
+    """Make out = exp(-eta) to 1e-11, vectorised: Cody and Waite's reduction, a Taylor polynomial, the exponent's bits."""
     for i in range(size):
         x = min(max(-eta[i], -700.0), 700.0)
-        n = np.floor(x * _LOG2_E + 0.5)
-        floats[i] = n + _ROUNDED
+        shifted = x * _LOG2_E + _ROUNDED
+        floats[i] = shifted
+        n = shifted - _ROUNDED
         r = x - n * _LN2_HIGH - n * _LN2_LOW
-        p = 1 / 39916800.0
-        p = p * r + 1 / 3628800.0
-        p = p * r + 1 / 362880.0
+        p = 1 / 362880.0
         p = p * r + 1 / 40320.0
         p = p * r + 1 / 5040.0
         p = p * r + 1 / 720.0
@@ -53,49 +59,77 @@ def _exp_of_negative(eta: Any, out: Any, bits: Any, floats: Any, size: int) -> N
 
 @compiled(reorder=True)
 def _predict(b: Any, x: Any, g: Any, k: int, begin: int, size: int, eta: Any) -> None:
-    effect = b[k]
+    effect, dosage = b[k], g[begin : begin + size]
     for i in range(size):
-        eta[i] = effect * g[begin + i]
-    for a in range(k):
-        weight, row = b[a], x[a]
+        eta[i] = effect * dosage[i]
+    for a in range(0, k - 1, 2):
+        b0, b1 = b[a], b[a + 1]
+        x0, x1 = x[a, begin : begin + size], x[a + 1, begin : begin + size]
         for i in range(size):
-            eta[i] += weight * row[begin + i]
+            eta[i] += b0 * x0[i] + b1 * x1[i]
+    if k % 2:
+        b0, x0 = b[k - 1], x[k - 1, begin : begin + size]
+        for i in range(size):
+            eta[i] += b0 * x0[i]
 
 
 @compiled(reorder=True)
-def _weigh(e: Any, y: Any, seen: Any, g: Any, begin: int, size: int, w: Any, wg: Any, r: Any) -> None:
+def _weigh(e: Any, y: Any, seen: Any, g: Any, w: Any, wg: Any, r: Any) -> None:
     """From e = exp(-eta): weights, weighted dosages and residuals of the samples that are seen."""
-    for i in range(size):
+    for i in range(len(y)):
         mu = 1.0 / (1.0 + e[i])
-        s = seen[begin + i]
+        s = seen[i]
         w[i] = mu * (1.0 - mu) * s
-        r[i] = (y[begin + i] - mu) * s
-    for i in range(size):
-        wg[i] = w[i] * g[begin + i]
+        r[i] = (y[i] - mu) * s
+        wg[i] = w[i] * g[i]
 
 
 @compiled(reorder=True)
-def _dot(u: Any, v: Any, begin: int, size: int) -> float:
-    total = 0.0
-    for i in range(size):
-        total += u[i] * v[begin + i]
-    return total
+def _dot_both(u: Any, v: Any, row: Any) -> tuple[float, float]:
+    of_u = of_v = 0.0
+    for i in range(len(row)):
+        of_u += u[i] * row[i]
+        of_v += v[i] * row[i]
+    return of_u, of_v
 
 
 @compiled(reorder=True)
-def _dot_four(u: Any, rows: Any, first: int, begin: int, size: int, totals: Any) -> None:
-    r0, r1, r2, r3 = rows[first], rows[first + 1], rows[first + 2], rows[first + 3]
+def _add_four(u: Any, rows: Any, first: int, begin: int, size: int, totals: Any) -> None:
+    """Add the products of u with four rows to their totals."""
+    end = begin + size
+    r0, r1 = rows[first, begin:end], rows[first + 1, begin:end]
+    r2, r3 = rows[first + 2, begin:end], rows[first + 3, begin:end]
     t0 = t1 = t2 = t3 = 0.0
     for i in range(size):
         value = u[i]
-        t0 += value * r0[begin + i]
-        t1 += value * r1[begin + i]
-        t2 += value * r2[begin + i]
-        t3 += value * r3[begin + i]
+        t0 += value * r0[i]
+        t1 += value * r1[i]
+        t2 += value * r2[i]
+        t3 += value * r3[i]
     totals[first] += t0
     totals[first + 1] += t1
     totals[first + 2] += t2
     totals[first + 3] += t3
+
+
+@compiled(reorder=True)
+def _add_two_of_both(
+    u: Any, v: Any, rows: Any, first: int, begin: int, size: int, totals_u: Any, totals_v: Any
+) -> None:
+    """Add the products of u and of v with two rows to their totals."""
+    end = begin + size
+    r0, r1 = rows[first, begin:end], rows[first + 1, begin:end]
+    u0 = u1 = v0 = v1 = 0.0
+    for i in range(size):
+        of_u, of_v, at_0, at_1 = u[i], v[i], r0[i], r1[i]
+        u0 += of_u * at_0
+        u1 += of_u * at_1
+        v0 += of_v * at_0
+        v1 += of_v * at_1
+    totals_u[first] += u0
+    totals_u[first + 1] += u1
+    totals_v[first] += v0
+    totals_v[first + 1] += v1
 
 
 @compiled()
@@ -112,20 +146,20 @@ def _evaluate(
     hgg = ug = 0.0
     for begin in range(0, n, _PIECE):
         size = min(_PIECE, n - begin)
+        end = begin + size
         _predict(b, x, g, k, begin, size, eta)
         _exp_of_negative(eta, e, bits, floats, size)
-        _weigh(e, y, seen, g, begin, size, w, wg, r)
-        hgg += _dot(wg, g, begin, size)
-        ug += _dot(r, g, begin, size)
+        _weigh(e, y[begin:end], seen[begin:end], g[begin:end], w, wg, r)
+        of_g = _dot_both(wg, r, g[begin:end])
+        hgg += of_g[0]
+        ug += of_g[1]
         for first in range(0, pairs, 4):
-            _dot_four(w, xx, first, begin, size, sums)
-        for first in range(0, x.shape[0], 4):
-            _dot_four(wg, x, first, begin, size, sums_g)
-            _dot_four(r, x, first, begin, size, sums_r)
+            _add_four(w, xx, first, begin, size, sums)
+        for first in range(0, k, 2):
+            _add_two_of_both(wg, r, x, first, begin, size, sums_g, sums_r)
         if len(kept_w):
-            for i in range(size):
-                kept_w[begin + i] = w[i]
-                kept_r[begin + i] = r[i]
+            kept_w[begin:end] = w[:size]
+            kept_r[begin:end] = r[:size]
     at = 0
     for a in range(k):
         for c in range(a, k):
@@ -173,16 +207,18 @@ def _solve(lower: Any, u: Any, d: Any, size: int) -> None:
 @compiled()
 def _decode(row: Any, seen: Any, filler: float, filled: bool, g: Any, now_seen: Any) -> None:
     """Dosages of a row; a missing one is `filler` where it is to be filled, else its sample is not seen."""
+    unknown = filler if filled else 0.0
     for place in range(len(g) // 4):
         byte = row[place]
         for within in range(4):
-            code = (byte >> (2 * within)) & 3
-            i = 4 * place + within
-            g[i] = 2.0 if code == 0 else (1.0 if code == 2 else 0.0)
-            now_seen[i] = seen[i]
-            if code == 1:
-                g[i] = filler if filled else 0.0
-                now_seen[i] = seen[i] if filled else 0.0
+            g[4 * place + within] = _DOSAGES[byte, within] + unknown * _UNKNOWN[byte, within]
+    now_seen[:] = seen
+    if filled:
+        return
+    for place in range(len(g) // 4):
+        byte = row[place]
+        for within in range(4):
+            now_seen[4 * place + within] *= 1.0 - _UNKNOWN[byte, within]
 
 
 @compiled()
