@@ -31,6 +31,37 @@ TOP_LEVEL = {
     "scheduler", "runLauncher", "pythonLogs", "dagsterDaemon", "busybox", "migrate", "telemetry", "serviceAccount",
     "retention", "concurrency", "additionalInstanceConfig",
 }  # fmt: skip
+# Keys of each part; the chart refuses others, or, of a code server, does not look at them.
+IN_POD = {
+    "image", "env", "envConfigMaps", "envSecrets", "labels", "annotations", "nodeSelector", "affinity", "tolerations",
+    "podSecurityContext", "securityContext", "resources", "livenessProbe", "readinessProbe", "startupProbe", "volumes",
+    "volumeMounts", "schedulerName",
+}  # fmt: skip
+KNOWN = {
+    "dagsterWebserver": IN_POD | {
+        "replicaCount", "nameOverride", "service", "workspace", "deploymentLabels", "enableReadOnly", "pathPrefix",
+        "logLevel", "dbStatementTimeout", "dbPoolRecycle",
+    },
+    "dagsterDaemon": IN_POD | {
+        "enabled", "runCoordinator", "heartbeatTolerance", "deploymentLabels", "runMonitoring", "runRetries", "sensors",
+        "schedules",
+    },
+    "dagster-user-deployments": {"enabled", "enableSubchart", "imagePullSecrets", "deployments"},
+    "postgresql": {
+        "image", "enabled", "postgresqlScheme", "postgresqlHost", "postgresqlUsername", "postgresqlPassword",
+        "postgresqlDatabase", "postgresqlParams", "service",
+    },
+    "computeLogManager": {"type", "config"},
+    "runLauncher": {"type", "config"},
+    "retention": {"enabled", "sensor", "schedule", "autoMaterialize"},
+}  # fmt: skip
+IN_CODE_SERVER = IN_POD | {
+    "name",
+    "port",
+    "dagsterApiGrpcArgs",
+    "codeServerArgs",
+    "includeConfigInLaunchedRuns",
+}
 
 
 def understood(what: Any, kind: str) -> Any:
@@ -49,6 +80,10 @@ def snake(value: Any) -> Any:
 
 def test_the_values_name_what_the_chart_knows() -> None:
     assert {key for key in VALUES if not key.startswith("x-")} <= TOP_LEVEL
+    for part, known in KNOWN.items():
+        assert set(VALUES[part]) <= known, part
+    for deployment in VALUES["dagster-user-deployments"]["deployments"]:
+        assert set(deployment) <= IN_CODE_SERVER
     text = (FOLDER / "values.yaml").read_text()
     assert f"--version {version('dagster')} " in text, "chart and package move together"
     assert VALUES["telemetry"] == {"enabled": False}
