@@ -57,6 +57,7 @@ class PooledPostgresStorage(DagsterPostgresStorage):
         for storage, questions in (
             (self._event_log_storage, ("has_table", "_has_asset_key_col_on_connection")),
             (self._run_storage, ("has_run_stats_index_cols", "has_backfill_id_column")),
+            (self._schedule_storage, ("has_instigators_table", "_has_instigators_table")),
         ):
             for question in questions:
                 setattr(
@@ -84,7 +85,8 @@ def _asked_until_true(postgres_url: str, question: str, ask: Callable[..., bool]
     """The question, with an answer of yes kept for the life of the process: a migration adds, and never removes."""
 
     def answer(*asked: Any) -> bool:
-        key = (postgres_url, question, asked[-1] if asked else "")
+        # A connection is not what is asked about.
+        key = (postgres_url, question, " ".join(what for what in asked if isinstance(what, str)))
         if key not in _seen and ask(*asked):
             _seen.add(key)
         return key in _seen

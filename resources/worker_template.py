@@ -18,8 +18,12 @@ from pathlib import Path
 from typing import Any
 
 # What workers import when they first need it, and is dear.
-_IMPORTED_LATE = ("pandas", "pyarrow.compute", "psycopg_pool", "sqlalchemy.dialects.postgresql", "matplotlib.figure",
-                  "dagster._cli.api", "dagster._grpc.impl")  # fmt: skip
+_IMPORTED_LATE = (
+    "pandas", "pyarrow.compute", "pyarrow.csv", "pyarrow.acero", "pyarrow.parquet", "psycopg_pool", "psycopg2.extras",
+    "sqlalchemy.dialects.postgresql.psycopg2", "resources.pooled_storage", "pymongo", "upath.implementations.local",
+    "isal.isal_zlib", "matplotlib.backends.backend_agg", "matplotlib.figure", "PIL.PngImagePlugin", "dagster._cli.api",
+    "dagster._grpc.impl", "dagster._core.storage.local_compute_log_manager",
+)  # fmt: skip
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 import time
@@ -16,6 +17,7 @@ from dagster._core.launcher.base import LaunchRunContext, WorkerStatus
 from dagster._core.test_utils import create_run_for_test
 
 from resources.forking_launcher import ForkingRunLauncher
+from resources.worker_template import _IMPORTED_LATE
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="runs are forks on Linux alone")
 
@@ -117,6 +119,11 @@ def test_workers_are_forks_of_one_process_until_the_code_changes(location: Locat
     assert {version for worker, (_, version) in location.workers().items() if worker not in first} == {
         "second"
     }
+
+
+def test_a_template_has_loaded_what_its_workers_would_load_each_for_itself() -> None:
+    known = [name for name in _IMPORTED_LATE if importlib.util.find_spec(name) is not None]
+    assert known == list(_IMPORTED_LATE), "a module that was renamed is left to each worker without a word"
 
 
 def test_code_that_changes_while_it_is_loaded_is_seen_by_the_next_run(location: Location) -> None:
