@@ -57,7 +57,15 @@ class PooledPostgresStorage(DagsterPostgresStorage):
         for storage, questions in (
             (self._event_log_storage, ("has_table", "_has_asset_key_col_on_connection")),
             (self._run_storage, ("has_run_stats_index_cols", "has_backfill_id_column")),
-            (self._schedule_storage, ("has_instigators_table", "_has_instigators_table")),
+            (
+                self._schedule_storage,
+                (
+                    "has_instigators_table",
+                    "_has_instigators_table",
+                    "has_secondary_index_table",
+                    "has_built_index",
+                ),
+            ),
         ):
             for question in questions:
                 setattr(
