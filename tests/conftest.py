@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -25,8 +26,19 @@ STACKS = sorted(path.name for path in (Path(__file__).parent / "e2e").glob("test
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with whole stacks, which wait much and compute little, and end with files of few tests."""
+    sizes = Counter(item.path for item in items)
+    items.sort(key=lambda item: (item.path.parent.name != "e2e", -sizes[item.path]))
+
+
 class Together(LoadScopeScheduling):
     """Keeps the tests of a file in one process; whole stacks in two, for more at once leave no core to any."""
+
+    def __init__(self, config: pytest.Config, log: Any) -> None:
+        # It would sort by number of tests alone, and keep the long ones for the end.
+        config.option.loadscopereorder = False
+        super().__init__(config, log)
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
