@@ -20,6 +20,8 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 from xdist.scheduler import LoadScopeScheduling
 
 STACKS = sorted(path.name for path in (Path(__file__).parent / "e2e").glob("test_*.py"))
@@ -48,6 +50,23 @@ class Together(LoadScopeScheduling):
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
     """How `--numprocesses` spreads the tests."""
     return Together(config, log)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def scripts_of_migrations_are_read_once() -> Iterator[None]:
+    """Dagster reads its own migrations anew for each instance that it makes, and tests make one at each look."""
+    read = ScriptDirectory.from_config
+    kept: dict[str | None, ScriptDirectory] = {}
+
+    def read_once(config: Config) -> ScriptDirectory:
+        place = config.get_main_option("script_location")
+        if place not in kept:
+            kept[place] = read(config)
+        return kept[place]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ScriptDirectory, "from_config", read_once)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
