@@ -80,6 +80,26 @@ def test_a_pass_waits_until_nothing_more_is_under_way(instance: dg.DagsterInstan
     assert condition.asks(), "a file that fails holds no others back"
 
 
+@pytest.mark.parametrize("still_running", [False, True])
+def test_a_file_that_comes_right_after_a_request_gets_a_pass_of_its_own(
+    instance: dg.DagsterInstance, still_running: bool
+) -> None:
+    """It is news at the same look at which the request is known, and the pass may have read before it came."""
+    condition = Condition(instance)
+    load(instance, "a")
+    assert condition.asks()
+    annotating = instance.create_run_for_job(
+        DEFINITIONS.resolve_implicit_global_asset_job_def(),
+        status=dg.DagsterRunStatus.STARTED,
+        asset_selection=frozenset({annotated.key}),
+    )
+    load(instance, "b")
+    if still_running:
+        assert not condition.asks()
+    instance.report_run_failed(annotating)
+    assert [condition.asks() for _ in range(3)] == [True, False, False]
+
+
 def test_a_drain_makes_what_is_asked_for_once(instance: dg.DagsterInstance) -> None:
     lines: list[str] = []
 
