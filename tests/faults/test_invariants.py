@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 import pytest
 from bson import ObjectId
+from dead_workers import abandon
 from stores import Stores, vcf
 
 from genomics_assets.bmd.experiment import DroppedExperiment
@@ -259,7 +260,7 @@ def test_a_running_job_without_worker_is_stuck_and_a_living_one_is_not(stores: S
     job = jobs.begin(BmdRequest(user, "BMD_ANALYSIS", project), JobOrigin("k", EXPERIMENT, str(uuid.uuid4())))
     assert found(stores) == {}
 
-    job._keeper.release()  # as when its process is killed
+    abandon(job, stores.url)
 
     assert found(stores) == {"job_without_worker": [f"bmd job {job.id}"]}
     assert [closed.id for closed in jobs.reap()] == [job.id]

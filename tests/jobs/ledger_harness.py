@@ -1,13 +1,13 @@
 """One ledger at a time: work on its jobs, in this process and in others, and see what became of them."""
 
 import multiprocessing
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import psycopg
+from dead_workers import abandon
 from ledger_bench import ledger_named, request_named, work
 
 from genomics_assets.jobs.states import JobState
@@ -56,13 +56,8 @@ class Bench:
         return Worker(self, run_key, what)
 
     def abandon(self, job: Any) -> None:
-        """Let a job's worker be gone: its lock is free once the server has seen that the session is over."""
-        session = job._keeper._lock.connection.info.backend_pid
-        job._keeper.release()
-        deadline = time.monotonic() + 60
-        while self.query("SELECT FROM pg_stat_activity WHERE pid = %s", session):
-            assert time.monotonic() < deadline, "the session does not end"
-            time.sleep(0.02)
+        """Let a job's worker be gone."""
+        abandon(job, self.url)
 
     def jobs(self, run_key: str) -> list[dict[str, Any]]:
         """Attempts of a run key in order, in the words of their store."""
