@@ -5,7 +5,7 @@ worker that dies leaves nothing behind, and a reader sees either version, whole.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
@@ -678,8 +678,8 @@ def origins(sources: Sequence[RegisteredSource]) -> dict[str, list[Origin]]:
     }
 
 
-def filled_columns_lineage(sources: Sequence[RegisteredSource]) -> dg.TableColumnLineage:
-    """Columns of `genomics.variants` by the columns of sources that fill them, and by their own."""
+def filled_columns_lineage(filled_by: Mapping[str, Sequence[Origin]]) -> dg.TableColumnLineage:
+    """Columns of `genomics.variants` by the columns of sources that fill them, as `origins` has them, and by their own."""
     source_asset = dg.AssetKey(["annotations", "annotation_source"])
     variants = dg.AssetKey(["variants", "variants"])
     return dg.TableColumnLineage(
@@ -691,6 +691,6 @@ def filled_columns_lineage(sources: Sequence[RegisteredSource]) -> dg.TableColum
                 ),
                 dg.TableColumnDep(asset_key=variants, column_name=column),
             ]
-            for column, found in origins(sources).items()
+            for column, found in filled_by.items()
         }
     )

@@ -127,6 +127,7 @@ def annotated_variants(
     changes = annotation_warehouse.changes(done.versions)
     reclassified = annotation_warehouse.reclassified(done.versions, "clinvar_sig")
     sources = annotation_warehouse.sources()
+    filled_by = origins(sources)
     shown = {}
     if reclassified:
         drawn = change_picture(reclassified, "Significance")
@@ -136,14 +137,14 @@ def annotated_variants(
         metadata={
             "dagster/table_name": "genomics.annotated_variants",
             "dagster/column_schema": column_schema(annotation_warehouse.filled_columns()),
-            "dagster/column_lineage": filled_columns_lineage(sources),
+            "dagster/column_lineage": filled_columns_lineage(filled_by),
             "loads annotated": done.loads,
             "variants looked at": done.looked_at,
             "versions shown": len(done.versions),
             "variants updated": done.updated,
             "updated by column": dg.MetadataValue.json(done.by_column),
             "where columns come from": picture(
-                lineage_picture(origins(sources)), "columns of sources and of variants"
+                lineage_picture(filled_by), "columns of sources and of variants"
             ),
             "sources": dg.MetadataValue.json({s.name: s.version or "not told" for s in sources}),
             "what changed": dg.MetadataValue.md(changes_sentences(changes)),

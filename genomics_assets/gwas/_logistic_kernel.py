@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from genomics_assets.gwas.compilation import compiled
+from genomics_assets.gwas.genotype_matrix import CODES, MISSING
 
 CONVERGED, DIVERGED = 0, 1
 
@@ -24,10 +25,8 @@ _LOG2_E = 1.4426950408889634
 _LN2_HIGH, _LN2_LOW = 6.93145751953125e-1, 1.42860682030941723212e-6
 _ROUNDED = 6755399441055744.0
 # By byte of four codes: copies, and whether the call is missing.
-_CODES = (np.arange(256)[:, None] >> (2 * np.arange(4))) & 3
-_DOSAGES = np.array([2.0, 0.0, 1.0, 0.0])[_CODES]
-_UNKNOWN = (_CODES == 1).astype(np.float64)
-
+_DOSAGES = np.array([2.0, 0.0, 1.0, 0.0])[CODES]
+_UNKNOWN = (CODES == MISSING).astype(np.float64)
 
 # Pieces are slices: an index that is a sum could be negative for all that the compiler knows, and such loops stay scalar.
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 MAGIC = b"\x6c\x1b\x01"
 TWO_COPIES, MISSING, ONE_COPY, NO_COPY = 0, 1, 2, 3
 # The four codes of each byte.
-_CODES = (np.arange(256)[:, None] >> np.array([0, 2, 4, 6]) & 3).astype(np.uint8)
+CODES = (np.arange(256)[:, None] >> np.array([0, 2, 4, 6]) & 3).astype(np.uint8)
 _LOW_BITS = np.uint64(0x5555_5555_5555_5555)
 
 Bytes = npt.NDArray[np.uint8]
@@ -159,7 +159,7 @@ def unpack(rows: Bytes, samples: int) -> Bytes:
     >>> unpack(pack([[0, 2, 3, 1, 2]]), 5).tolist()
     [[0, 2, 3, 1, 2]]
     """
-    return np.take(_CODES, rows, axis=0).reshape(len(rows), -1)[:, :samples]
+    return np.take(CODES, rows, axis=0).reshape(len(rows), -1)[:, :samples]
 
 
 def dosages(rows: Bytes, samples: int) -> Floats:

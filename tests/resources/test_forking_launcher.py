@@ -121,7 +121,7 @@ def test_workers_are_forks_of_one_process_until_the_code_changes(location: Locat
     }
 
 
-def test_a_template_has_loaded_what_its_workers_would_load_each_for_itself() -> None:
+def test_what_a_template_loads_for_its_workers_is_there() -> None:
     known = [name for name in _IMPORTED_LATE if importlib.util.find_spec(name) is not None]
     assert known == list(_IMPORTED_LATE), "a module that was renamed is left to each worker without a word"
 
