@@ -59,12 +59,7 @@ class PooledPostgresStorage(DagsterPostgresStorage):
             (self._run_storage, ("has_run_stats_index_cols", "has_backfill_id_column")),
             (
                 self._schedule_storage,
-                (
-                    "has_instigators_table",
-                    "_has_instigators_table",
-                    "has_secondary_index_table",
-                    "has_built_index",
-                ),
+                ("has_instigators_table", "_has_instigators_table", "has_built_index"),
             ),
         ):
             for question in questions:
